@@ -1,0 +1,76 @@
+"""The one exception family of livelake, branched by who can mend the matter.
+
+Every message says what was asked, what is so, and what to do. Foreign errors (DuckDB, the operating system)
+are mapped once, at the door of the library that raises them, with ``raise … from``.
+
+    LivelakeError
+    ├── UsageError           the caller: the call, the SQL, a parameter, a file of theirs
+    │   ├── KeyExprError       a key expression that is not one
+    │   ├── QueryError         SQL that is refused, or that DuckDB cannot run
+    │   ├── ParameterError     a query parameter that is missing, unknown or of the wrong type
+    │   ├── ConfigError        a dashboard folder or setting; names file and line
+    │   ├── NotFoundError      no query, dashboard, table or snapshot of that name
+    │   └── ClosedError        used after close
+    ├── SourceError          whoever runs the data: a file, catalog, lock, network
+    │   └── LockedError        another process holds the database file
+    ├── BusyError            nobody yet: try again later (queue full, deadline passed)
+    └── InternalError        us: an invariant broke; please report it
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LivelakeError(Exception):
+    """Root of all errors that livelake raises on purpose."""
+
+
+class UsageError(LivelakeError):
+    """The caller can mend it."""
+
+
+class KeyExprError(UsageError, ValueError):
+    """A text that is not a key expression; the message names the chunk and the rule."""
+
+
+class QueryError(UsageError):
+    """SQL that is refused by the statement gate, or that DuckDB cannot parse, bind or run."""
+
+
+class ParameterError(UsageError, ValueError):
+    """A query parameter that is missing, unknown, of the wrong type, or out of its bounds."""
+
+
+class ConfigError(UsageError):
+    """A dashboard folder or setting that cannot be used; ``file`` and ``line`` say where (line counts from 1)."""
+
+    def __init__(self, message: str, *, file: Path | None = None, line: int | None = None) -> None:
+        where = "" if file is None else f"{file}:{line}: " if line else f"{file}: "
+        super().__init__(where + message)
+        self.file = file
+        self.line = line
+
+
+class NotFoundError(UsageError, LookupError):
+    """Nothing of that name; the message lists what there is."""
+
+
+class ClosedError(UsageError):
+    """Used after it was closed."""
+
+
+class SourceError(LivelakeError):
+    """Whoever runs the data can mend it: a missing file, an unreadable catalog, a network."""
+
+
+class LockedError(SourceError):
+    """Another process holds the database file; the message names it and the remedy."""
+
+
+class BusyError(LivelakeError):
+    """Nothing is wrong but time: the queue is full or a deadline has passed. Safe to try again."""
+
+
+class InternalError(LivelakeError):
+    """An invariant of livelake broke. Please report it with the message."""
