@@ -1,0 +1,19 @@
+"""The freshness core: a cache whose entries know what they depend on. Knows no engine and no bus."""
+
+from livelake.cache.analytics_cache import AnalyticsCache
+from livelake.cache.dependencies import CacheDependency
+from livelake.cache.flight import Flight
+from livelake.cache.read import CacheStats, Explanation, Read, Status
+from livelake.cache.slot import Change, Slot
+
+__all__ = [
+    "AnalyticsCache",
+    "CacheDependency",
+    "CacheStats",
+    "Change",
+    "Explanation",
+    "Flight",
+    "Read",
+    "Slot",
+    "Status",
+]

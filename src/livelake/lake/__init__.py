@@ -1,0 +1,10 @@
+"""Lakes: attached databases whose commits can be seen, and queries that know what they read."""
+
+from livelake.lake.answer import Answer, Footprint, Result
+from livelake.lake.catalog import Catalog
+from livelake.lake.lake import Lake, Query
+from livelake.lake.parameters import Parameters
+from livelake.lake.transaction import Transaction
+from livelake.lake.why import Why
+
+__all__ = ["Answer", "Catalog", "Footprint", "Lake", "Parameters", "Query", "Result", "Transaction", "Why"]

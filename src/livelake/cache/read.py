@@ -1,0 +1,62 @@
+"""What the cache says of itself: a read's outcome, an entry explained, the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from livelake.cache.slot import Slot
+from livelake.keys import KeyExpr
+
+V = TypeVar("V")
+
+Status = Literal["hit", "miss", "joined", "stale", "bypass"]
+"""How a read was answered: from an entry; computed for it; from a flight under way; from an entry that is known
+to be stale (only where asked for); computed and kept for nobody."""
+
+
+class Read(NamedTuple, Generic[V]):
+    """The slot that answers a read, and how it came about."""
+
+    slot: Slot[V]
+    status: Status
+
+    @property
+    def value(self) -> V:
+        return self.slot.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The entry under a key, as it stands. ``state`` is what a read would meet; ``dropped_by`` says why."""
+
+    state: Literal["fresh", "stale", "expired", "flying", "absent"]
+    depends_on: tuple[KeyExpr, ...] = ()
+    pinned: Mapping[str, int] | None = None
+    dropped_by: str | None = None
+    age: float | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheStats:
+    """Counts since the cache was made; ``entries``, ``flights`` and ``weight`` are of now."""
+
+    hits: int = 0
+    misses: int = 0
+    joins: int = 0
+    stale_served: int = 0
+    bypasses: int = 0
+    computed: int = 0
+    errors: int = 0
+    fences: int = 0  # flights that a change overtook: so many stale fills did not happen
+    invalidations: int = 0  # entries that a change made stale
+    evictions: int = 0
+    expirations: int = 0
+    abandoned: int = 0  # flights that nobody waited for any more
+    entries: int = 0
+    flights: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}

@@ -1,0 +1,108 @@
+"""One answer, from the flight that computes it to the entry that keeps it.
+
+A `Slot` is the single object that the index, the flights, the entries and the store share, so they can never
+disagree about *which* answer is meant: a change flips this object, whoever holds it.
+
+    flying ──land──► kept ──────► gone        (kept: served to readers)
+       │               │
+       │ fence         │ change, expiry       `fresh_until` drops to -inf: never served as fresh again
+       ▼               ▼
+     fenced          stale                    (may still be shown, marked, where that was asked for)
+
+All fields but `idle_until` change only under the lock of the cache that owns the slot. Readers look without
+the lock: the one word that they need, `fresh_until`, is written atomically.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from livelake.keys import KeyExpr
+
+if TYPE_CHECKING:
+    from livelake.cache.flight import Flight
+
+V = TypeVar("V")
+
+NEVER = -math.inf
+FOREVER = math.inf
+
+
+class Change(NamedTuple):
+    """Something under ``key`` has changed.
+
+    With ``source`` and ``version`` it is a commit in a log that numbers its states: an answer that was read
+    from ``source`` at ``version`` or later has seen it. Without them it is an event: everything that depends
+    on ``key`` and began before is in doubt.
+    """
+
+    key: KeyExpr
+    source: str | None = None
+    version: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.key} at {self.source} {self.version}" if self.source else str(self.key)
+
+
+class Slot(Generic[V]):
+    """See the module. ``value`` is meaningful once ``landed``."""
+
+    __slots__ = (
+        "computed_at",
+        "cost",
+        "depends_on",
+        "dropped_by",
+        "evicted",
+        "flight",
+        "fresh_until",
+        "idle_until",
+        "key",
+        "landed",
+        "landed_at",
+        "pinned",
+        "registered",
+        "unseen",
+        "valid_until",
+        "value",
+        "watchers",
+        "weight",
+    )
+
+    value: V
+
+    def __init__(self, key: Hashable, depends_on: frozenset[KeyExpr]) -> None:
+        self.key = key
+        self.depends_on = depends_on
+        self.registered = False
+        self.flight: Flight[V] | None = None
+        self.landed = False
+        self.fresh_until: float = FOREVER  # monotonic seconds; NEVER = fenced or stale
+        self.idle_until: float = FOREVER
+        self.valid_until: float | None = None  # wall clock, seconds since the epoch
+        self.computed_at: float = 0.0  # wall clock, when the computation began to read
+        self.landed_at: float = 0.0  # monotonic
+        self.cost: float = 0.0  # seconds that the computation took
+        self.weight = 1
+        self.evicted = False
+        # Versioned sources: what was read (None until pinned), and what was heard of before that was known.
+        self.pinned: Mapping[str, int] | None = None
+        self.unseen: list[Change] = []
+        self.dropped_by: Change | str | None = None
+        self.watchers: list[Callable[[], None]] = []
+
+    @property
+    def is_stale(self) -> bool:
+        """Fenced while it flew, or overtaken by a change, or dropped since. Says nothing of expiry by time."""
+        return self.fresh_until == NEVER
+
+    def has_seen(self, change: Change) -> bool:
+        """Whether the versions that this answer was read at include ``change``."""
+        if change.source is None or self.pinned is None:
+            return False
+        return self.pinned.get(change.source, -1) >= change.version
+
+    def __repr__(self) -> str:
+        state = "stale" if self.is_stale else "kept" if self.landed else "flying"
+        return f"<Slot {self.key!r} {state} depends_on={sorted(self.depends_on)}>"

@@ -1,0 +1,417 @@
+"""`Lake`: queries over attached databases, answered from the cache exactly as long as that is right.
+
+Contract. Safe to use from several threads and event loops. A read that begins after a change was acknowledged
+here returns data that includes it. A query and the snapshots that it read are taken in one transaction; what it
+reads comes from its own unoptimised plan. It knows nothing of feeds: `livelake.live` builds those on top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
+
+from livelake.cache import AnalyticsCache, Flight, Read, Slot
+from livelake.cache.dependencies import key_exprs
+from livelake.clock import SYSTEM, Clock
+from livelake.engine import Engine, Session, Statement, TableRef, gate, identifier
+from livelake.errors import BusyError, ClosedError, ConflictError, QueryError
+from livelake.keys import KeyExpr
+from livelake.keys import table as table_key
+from livelake.lake.answer import Answer, Footprint, Result
+from livelake.lake.catalog import Catalog, attach, parse
+from livelake.lake.log import CountedLog, SnapshotLog
+from livelake.lake.parameters import Parameters, canonical
+from livelake.lake.plans import Plan, Plans
+from livelake.lake.transaction import Transaction
+from livelake.lake.watcher import Watcher
+from livelake.lake.why import Why
+from livelake.token import Token
+
+# Until a flight has pinned its snapshots it depends on every catalog (I2).
+_EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
+_NO_KEYS: frozenset[KeyExpr] = frozenset()
+_CONFLICT_RETRIES = 8
+
+
+class Query(NamedTuple):
+    """One thing that can be asked: the same key, the same answer."""
+
+    key: tuple[Any, ...]
+    sql: str
+    parameters: Parameters
+    depends_on: frozenset[KeyExpr]
+    ttl: float | None
+
+
+class Lake:
+    """Made by `Lake.attach`; `livelake.open` wraps it with live queries."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        catalogs: Mapping[str, Catalog],
+        default: str,
+        cache: AnalyticsCache,
+        *,
+        clock: Clock = SYSTEM,
+        poll_interval: float = 0.25,
+    ) -> None:
+        self.engine = engine
+        self.catalogs = dict(catalogs)
+        self.default = default
+        self.cache = cache
+        self._clock = clock
+        self._space = "|".join(sorted(f"{c.name}={c.uri}" for c in catalogs.values()))
+        self._plans = Plans()
+        self._closed = False
+        logs = [SnapshotLog(engine, c) if c.is_lake else CountedLog(c) for c in catalogs.values()]
+        self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval)
+
+    @classmethod
+    async def attach(
+        cls,
+        uri: str,
+        *,
+        as_name: str | None = None,
+        others: Mapping[str, str] | None = None,
+        cache: AnalyticsCache | None = None,
+        read_only: bool = False,
+        create: bool = True,
+        clock: Clock = SYSTEM,
+        poll_interval: float = 0.25,
+        workers: int = 4,
+    ) -> Self:
+        """Attach ``uri`` as the default catalog, and ``others`` under their names.
+
+        Raises `UsageError` for a URI that is not understood, `SourceError` for a database that is not there or
+        cannot be opened, `LockedError` when another process holds it.
+        """
+        catalogs = [parse(uri, as_name)]
+        catalogs += [parse(other, name) for name, other in (others or {}).items()]
+        default = catalogs[0].name
+
+        def begin() -> Self:
+            engine = Engine(
+                workers=workers, prepare=lambda session: session.execute(f"USE {identifier(default)}")
+            )
+            try:
+                session = engine.cursor(prepared=False)
+                for catalog in catalogs:
+                    attach(engine, session, catalog, read_only=read_only, create=create)
+                session.close()
+                kept = AnalyticsCache(1_000, None, None, 256 << 20, clock=clock) if cache is None else cache
+                named = {catalog.name: catalog for catalog in catalogs}
+                return cls(engine, named, default, kept, clock=clock, poll_interval=poll_interval)
+            except BaseException:
+                engine.close()
+                raise
+
+        lake = await asyncio.to_thread(begin)
+        lake.watcher.start()
+        return lake
+
+    # ---------------------------------------------------------------- reading
+
+    def ask(
+        self,
+        sql: str,
+        parameters: Parameters = None,
+        *,
+        depends_on: str | Iterable[str] = (),
+        ttl: float | None = None,
+    ) -> Query:
+        """A question as the cache knows it. Raises `ParameterError`, `KeyExprError`; runs nothing."""
+        keys = key_exprs(depends_on) if depends_on else _NO_KEYS
+        key = (self._space, sql, canonical(parameters), keys, ttl)
+        return Query(key, sql, parameters, keys, ttl)
+
+    async def query(
+        self,
+        sql: str,
+        parameters: Parameters = None,
+        *,
+        not_before: Token | None = None,
+        depends_on: str | Iterable[str] = (),
+        ttl: float | None = None,
+        fresh: bool = False,
+        stale_if_error: float | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """The answer to one SELECT: from the cache if nothing that it read has changed, else computed once.
+
+        ``not_before``: never older than that write. ``depends_on``: key expressions for what no commit log
+        shows. ``ttl``: keep for so many seconds an answer that otherwise could not be kept (files, ``now()``).
+        ``fresh``: compute now. ``stale_if_error``: on failure, an answer that is at most so many seconds old,
+        marked ``stale``. ``timeout``: `BusyError` after so many seconds. Raises `QueryError` for SQL that is
+        not one SELECT or that DuckDB refuses. Cancelling the caller cancels nobody else's wait.
+        """
+        if not_before is not None:
+            await self._catch_up(not_before)
+        question = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl)
+        if not fresh and not self.watcher.is_blind:
+            slot = self.cache.peek(question.key)
+            if slot is not None:
+                return self._result(Read(slot, "hit"))
+        reading = self.fetch(question, fresh=fresh, stale_if_error=stale_if_error)
+        try:
+            return self._result(await asyncio.wait_for(reading, timeout))
+        except TimeoutError:
+            raise BusyError(f"no answer within {timeout:g} s to {_short(sql)}; allow more time") from None
+
+    async def fetch(
+        self,
+        question: Query,
+        *,
+        fresh: bool = False,
+        stale_if_error: float | None = None,
+        watcher: Any = None,
+    ) -> Read[Answer]:
+        """`query` for those who build on the lake: the slot itself, with a watcher attached to it."""
+        if self._closed:
+            raise ClosedError("this lake is closed")
+
+        async def run(flight: Flight[Answer]) -> Answer:
+            return await self.engine.pool.run(lambda session: self._compute(session, flight, question))
+
+        return await self.cache.fetch(
+            question.key,
+            run,
+            depends_on=_EVERY_LAKE | question.depends_on,
+            fresh=fresh or self.watcher.is_blind,
+            stale_if_error=stale_if_error,
+            pins=True,
+            watcher=watcher,
+        )
+
+    def _result(self, read: Read[Answer]) -> Result:
+        age = self._clock.now().timestamp() - read.slot.computed_at
+        error = str(read.slot.dropped_by) if read.status == "stale" else None
+        return Result(read.slot.value, read.status, max(0.0, age), error)
+
+    def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
+        """Pin, plan, narrow, run: one transaction, on a worker's thread."""
+        counted = {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
+        with session.transaction():
+            plan, pinned = self._pin(session, question.sql, counted)
+            footprint = self._footprint(plan.reads, pinned, question)
+            until = footprint.valid_until
+            flight.pin(
+                pinned,
+                footprint.depends_on,
+                valid_until=None if until is None else until.timestamp(),
+                keep=footprint.why_not is None,
+            )
+            data = session.read(question.sql, question.parameters)
+        return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC))
+
+    def _pin(self, session: Session, sql: str, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
+        """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
+        plan = self._plans.known(sql)
+        if plan is not None:
+            pinned = self._snapshots(session, plan.catalogs, counted)
+            if plan.schemas == self._schemas(pinned):
+                return plan, pinned
+        found = self._plans.make(session, sql)
+        plan = Plan(found, {})
+        pinned = self._snapshots(session, plan.catalogs, counted)
+        plan = Plan(found, self._schemas(pinned))
+        if found.planned and None not in plan.schemas.values():
+            self._plans.remember(sql, plan)
+        return plan, pinned
+
+    def _snapshots(
+        self, session: Session, names: Iterable[str], counted: Mapping[str, int]
+    ) -> dict[str, int]:
+        pinned: dict[str, int] = {}
+        for name in names:
+            if name in counted:
+                pinned[name] = counted[name]
+            elif name in self.watcher.logs:
+                row = session.fetchone(f"SELECT id FROM {identifier(name)}.current_snapshot()")
+                pinned[name] = int(row[0]) if row else -1
+        return pinned
+
+    def _schemas(self, pinned: Mapping[str, int]) -> dict[str, int | None]:
+        """The schema version of each pinned snapshot; a plain database's plans hold until its next write."""
+        schemas: dict[str, int | None] = {}
+        for name, snapshot in pinned.items():
+            log = self.watcher.logs[name]
+            schemas[name] = log.schema_at(snapshot) if isinstance(log, SnapshotLog) else snapshot
+        return schemas
+
+    def _footprint(self, found: Reads, pinned: Mapping[str, int], question: Query) -> Footprint:
+        why_not = found.why_not
+        tables: dict[str, int] = {}
+        keys = set(question.depends_on)
+        for table in found.tables:
+            log = self.watcher.logs.get(table.catalog)
+            if log is None:
+                why_not = (
+                    why_not or f"it reads {table.catalog}.{table.schema}.{table.table}, which nobody watches"
+                )
+                continue
+            snapshot = pinned[table.catalog]
+            if table.pinned and table.snapshot is not None:
+                tables[_qualified(table)] = table.snapshot  # AT (VERSION => n): it cannot change
+                continue
+            known = log.version_of(table.schema, table.table) if isinstance(log, SnapshotLog) else snapshot
+            tables[_qualified(table)] = min(known, snapshot)
+            keys.add(table_key(table.catalog, table.schema, table.table))
+        valid_until = None
+        if why_not is not None and question.ttl is not None and not found.volatile:
+            why_not = None
+            valid_until = datetime.fromtimestamp(self._clock.now().timestamp() + question.ttl, UTC)
+        return Footprint(
+            as_of=dict(pinned),
+            tables=tables,
+            depends_on=frozenset(keys),
+            valid_until=valid_until,
+            why_not=why_not,
+        )
+
+    async def _catch_up(self, token: Token) -> None:
+        """Wait until what ``token`` stands for has been applied here."""
+        deadline = self._clock.monotonic() + 10.0
+        while True:
+            heads = self.watcher.heads()
+            unknown = token.versions.keys() - heads.keys()
+            if unknown:
+                raise QueryError(f"not_before names {sorted(unknown)}, which is not attached here")
+            behind = {name: v for name, v in token.versions.items() if heads[name] < v}
+            if not behind:
+                return
+            if self._clock.monotonic() > deadline:
+                raise BusyError(
+                    f"not_before asks for {behind}, but the newest commits here are {dict(heads)}"
+                )
+            await asyncio.to_thread(self.watcher.look)
+            if any(self.watcher.heads()[name] < version for name, version in behind.items()):
+                await asyncio.sleep(self.watcher.interval)
+
+    # ---------------------------------------------------------------- writing
+
+    async def execute(self, sql: str, parameters: Parameters = None) -> Token:
+        """Run one statement and commit it. On return its changes have been applied here.
+
+        The token is what a later read may demand (``not_before``). Writes take turns; a conflict with another
+        process is tried again. Cancelling waits for nothing: a statement that has begun is interrupted and
+        rolled back, one that was committing may have been committed.
+        """
+
+        def write(session: Session) -> Token:
+            with session.transaction():
+                session.execute(sql, parameters)
+            return self._committed(session)
+
+        statement = await self.engine.writer.run(lambda session: self._check_write(session, sql))
+        if statement.kind in ("TRANSACTION", "ATTACH", "DETACH", "SET", "LOAD"):
+            raise QueryError(
+                f"{statement.kind} changes the session, not data; see transaction() and open(attach=…)"
+            )
+        for attempt in range(_CONFLICT_RETRIES):
+            try:
+                return await self.engine.writer.run(write)
+            except ConflictError:
+                if attempt + 1 == _CONFLICT_RETRIES:
+                    raise
+                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
+        raise AssertionError("unreachable")
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block."""
+        async with Transaction(self.engine.writer, self._committed) as transaction:
+            yield transaction
+
+    def _check_write(self, session: Session, sql: str) -> Statement:
+        return gate(session, sql, reads_only=False)
+
+    def _committed(self, session: Session) -> Token:
+        """What this session has just committed, applied here. Runs on the writer's thread."""
+        versions: dict[str, int] = {}
+        for name, log in self.watcher.logs.items():
+            if isinstance(log, CountedLog):
+                versions[name] = self.watcher.wrote(name)
+        self.watcher.look()
+        for name, log in self.watcher.logs.items():
+            if isinstance(log, SnapshotLog):
+                row = session.fetchone(f"FROM {identifier(name)}.last_committed_snapshot()")
+                if row and row[0] is not None:
+                    versions[name] = int(row[0])
+        return Token(versions=versions)
+
+    # ---------------------------------------------------------------- explaining
+
+    async def why(
+        self, sql: str, parameters: Parameters = None, *, depends_on: str | Iterable[str] = ()
+    ) -> Why:
+        """What the query depends on, whether its answer is kept, and what the latest commits meant for it."""
+        question = self.ask(sql, parameters, depends_on=depends_on)
+        entry = self.cache.explain(question.key)
+
+        def plan(session: Session) -> Footprint:
+            with session.transaction():
+                counted = {n: log.head for n, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
+                made, pinned = self._pin(session, sql, counted)
+                return self._footprint(made.reads, pinned, question)
+
+        footprint = await self.engine.pool.run(plan)
+        slot: Slot[Answer] | None = self.cache.peek(question.key)
+        if slot is not None:
+            footprint = slot.value.footprint
+        return Why(
+            sql=sql,
+            state=entry.state,
+            tables=footprint.tables,
+            as_of=footprint.as_of,
+            depends_on=tuple(sorted(footprint.depends_on)),
+            why_not=footprint.why_not,
+            dropped_by=entry.dropped_by,
+            computed_at=None if slot is None else slot.value.computed_at.isoformat(),
+            age=entry.age,
+            cost=entry.cost,
+            commits=self._verdicts(footprint),
+        )
+
+    def _verdicts(self, footprint: Footprint) -> tuple[str, ...]:
+        lines: list[tuple[int, str]] = []
+        for name in footprint.as_of:
+            log = self.watcher.logs.get(name)
+            for commit, touched in list(log.recent) if isinstance(log, SnapshotLog) else ():
+                read = sorted(f"{name}.{s}.{t}" for s, t in touched if f"{name}.{s}.{t}" in footprint.tables)
+                if commit.changes_nothing:
+                    verdict = "kept: compaction"
+                elif commit.everything:
+                    verdict = f"dropped: {commit.everything}"
+                else:
+                    verdict = f"dropped: {', '.join(read)}" if read else "kept: elsewhere"
+                lines.append((commit.snapshot, f"{name} {commit.snapshot}: {verdict}"))
+        return tuple(text for _, text in sorted(lines, reverse=True)[:8])
+
+    # ---------------------------------------------------------------- closing
+
+    async def close(self) -> None:
+        """Stop watching, interrupt what runs, close the database. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self.watcher.stop)
+        await self.cache.close()
+        await asyncio.to_thread(self.engine.close)
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{c.name}={c.uri}" for c in self.catalogs.values())
+        return f"<Lake {names}{' closed' if self._closed else ''}>"
+
+
+def _qualified(table: TableRef) -> str:
+    return f"{table.catalog}.{table.schema}.{table.table}"
+
+
+def _short(sql: str) -> str:
+    text = " ".join(sql.split())
+    return text if len(text) <= 80 else text[:79] + "…"

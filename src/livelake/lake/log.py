@@ -1,0 +1,195 @@
+"""Commit logs: what has been committed to a catalog since one looked last.
+
+A `SnapshotLog` reads a DuckLake's own log from its metadata tables. A `CountedLog` stands in for a plain DuckDB
+file, whose lock makes this process the only one that writes: it counts our own writes.
+
+Not thread-safe: the watcher that owns a log holds a lock around every call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from livelake.engine import Engine, identifier, literal
+from livelake.errors import LivelakeError
+from livelake.keys import KeyExpr
+from livelake.keys import catalog as catalog_key
+from livelake.keys import table as table_key
+from livelake.lake.catalog import Catalog, Log
+from livelake.lake.changes import Commit, Names, decode
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one look at a log found: the keys that changed, each at its snapshot, and the commits behind them."""
+
+    changes: tuple[tuple[KeyExpr, int], ...]
+    commits: tuple[Commit, ...] = ()
+
+
+NO_NEWS = News(())
+
+
+class SnapshotLog:
+    """The log of one DuckLake catalog. Made on an attached catalog; begins at its present head."""
+
+    def __init__(self, engine: Engine, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.head = -1
+        self.schema_version = -1
+        self.schema_since = 0
+        """The first snapshot of this schema version that we know of."""
+        self.recent: deque[tuple[Commit, frozenset[tuple[str, str]]]] = deque(maxlen=32)
+        self._began = ""
+        self._floor = 0
+        self._versions: dict[tuple[str, str], int] = {}
+        self._names = Names({})
+        # SQLite deletes its WAL when the last reader closes the file, and DuckDB closes it after each
+        # transaction. Two sessions take turns so that one always holds it open.
+        self._sessions = deque([engine.cursor(), engine.cursor()])
+        self._in_turn = catalog.log is Log.SQLITE
+        self._read_names()
+        self._read_all()
+
+    def version_of(self, schema: str, table: str) -> int:
+        """The last snapshot known to have changed a table."""
+        return max(self._floor, self._versions.get((schema, table), 0))
+
+    def schema_at(self, snapshot: int) -> int | None:
+        """The schema version of a snapshot; None where the log as read so far does not say."""
+        return self.schema_version if self.schema_since <= snapshot <= self.head else None
+
+    def look(self) -> News:
+        """Read what is new. Raises `SourceError` if the catalog cannot be read."""
+        rows = self._rows(self.head)
+        if len(rows) == 1 and rows[0][0] == self.head and rows[0][3] == self._began:
+            return NO_NEWS
+        if rows and rows[0][0] == self.head and rows[0][3] == self._began:
+            rows = rows[1:]
+        elif not rows or rows[0][0] != self.head + 1:
+            return self._start_over(rows)
+        commits = tuple(decode(*row[:3]) for row in rows)
+        if commits[-1].schema_version != self.schema_version or self._unknown(commits):
+            self._read_names()
+        changes: dict[KeyExpr, int] = {}
+        for commit in commits:
+            changes.update(self._note(commit))
+        self._began = rows[-1][3]
+        return News(tuple(changes.items()), commits)
+
+    def close(self) -> None:
+        for session in self._sessions:
+            session.close()
+
+    def _note(self, commit: Commit) -> dict[KeyExpr, int]:
+        """Take one commit into account; what it changed."""
+        if commit.schema_version != self.schema_version:
+            self.schema_version, self.schema_since = commit.schema_version, commit.snapshot
+        self.head = commit.snapshot
+        touched = None if commit.everything else self._names.of_commit(commit)
+        if touched is not None and commit.doubtful:
+            touched |= self._really_changed(commit)
+        self.recent.append((commit, touched or frozenset()))
+        if touched is None:
+            self._floor = commit.snapshot
+            return {catalog_key(self.catalog.name): commit.snapshot}
+        for name in touched:
+            self._versions[name] = commit.snapshot
+        return {table_key(self.catalog.name, *name): commit.snapshot for name in touched}
+
+    def _really_changed(self, commit: Commit) -> frozenset[tuple[str, str]]:
+        """Of tables whose inlined deletes were flushed, those whose rows differ. The change feed is exact."""
+        changed: set[tuple[str, str]] = set()
+        for table_id in commit.doubtful:
+            names = self._names.by_id.get(table_id, frozenset())
+            for schema, table in names:
+                feed = f"{identifier(self.catalog.name)}.table_changes({literal(table)}, ?, ?)"
+                try:
+                    rows = self._sessions[0].fetchall(
+                        f"SELECT count(*) FROM {feed}", [commit.snapshot, commit.snapshot]
+                    )
+                except LivelakeError:  # not the table of that name any more, or another schema: be careful
+                    rows = [(1,)]
+                if rows[0][0] or schema != "main":
+                    changed.add((schema, table))
+        return frozenset(changed)
+
+    def _unknown(self, commits: tuple[Commit, ...]) -> bool:
+        return any(commit.tables - self._names.by_id.keys() for commit in commits)
+
+    def _start_over(self, rows: list[tuple[int, int, str | None, str]]) -> News:
+        """The log does not continue where we left it: gone back, another lake, or expired past us."""
+        self._read_names()
+        self._read_all()
+        reason = "the commit log does not continue where it was left"
+        commit = Commit(self.head, self.schema_version, everything=reason)
+        self._floor = self.head
+        self.recent.append((commit, frozenset()))
+        # An answer pinned at a higher number belongs to a history that is gone: no version vouches for it.
+        return News(((catalog_key(self.catalog.name), 2**62),), (commit,))
+
+    def _read_all(self) -> None:
+        self._versions.clear()
+        self._floor = 0
+        self.schema_version = -1
+        rows = self._rows(0)
+        for row in rows:
+            commit = decode(*row[:3])
+            if commit.schema_version != self.schema_version:
+                self.schema_version, self.schema_since = commit.schema_version, commit.snapshot
+            touched = None if commit.everything else self._names.of_commit(commit)
+            if touched is None:
+                self._floor = commit.snapshot
+            for name in touched or ():
+                self._versions[name] = commit.snapshot
+        self.head, self._began = (rows[-1][0], rows[-1][3]) if rows else (-1, "")
+
+    def _read_names(self) -> None:
+        metadata = self.catalog.metadata
+        rows = self._sessions[0].fetchall(
+            "SELECT DISTINCT t.table_id, s.schema_name, t.table_name"
+            f" FROM {metadata}.ducklake_table t JOIN {metadata}.ducklake_schema s USING (schema_id)"
+        )
+        self._names = Names.of([(int(row[0]), str(row[1]), str(row[2])) for row in rows])
+
+    def _rows(self, since: int) -> list[tuple[int, int, str | None, str]]:
+        """(snapshot, schema version, changes, time) from ``since`` on, in order."""
+        select = (
+            "SELECT s.snapshot_id, s.schema_version, c.changes_made, CAST(s.snapshot_time AS VARCHAR)"
+            " FROM {0}ducklake_snapshot s LEFT JOIN {0}ducklake_snapshot_changes c"
+            f" ON c.snapshot_id = s.snapshot_id WHERE s.snapshot_id >= {int(since)} ORDER BY 1"
+        )
+        if not self._in_turn:
+            return self._typed(self._sessions[0].fetchall(select.format(self.catalog.metadata + ".")))
+        session, before = self._sessions
+        session.execute("BEGIN")
+        try:
+            query = f"FROM sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
+            rows = self._typed(session.fetchall(query))
+        except BaseException:
+            session.rollback()
+            raise
+        before.rollback()
+        self._sessions.rotate()
+        return rows
+
+    @staticmethod
+    def _typed(rows: list[tuple[object, ...]]) -> list[tuple[int, int, str | None, str]]:
+        return [
+            (int(str(row[0])), int(str(row[1])), None if row[2] is None else str(row[2]), str(row[3]))
+            for row in rows
+        ]
+
+
+class CountedLog:
+    """Our own writes to a plain DuckDB database, counted."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.head = 0
+
+    def written(self) -> News:
+        """A write of ours has been committed."""
+        self.head += 1
+        return News(((catalog_key(self.catalog.name), self.head),))

@@ -1,0 +1,56 @@
+"""Plans: what a SQL text reads, remembered by text for as long as the schemas stand.
+
+A plan is made inside the transaction that then runs the query, so that it names exactly what will be read. It
+is remembered with the schema version of each catalog that it touches, and not used under another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from livelake.engine import Reads, Session, gate, reads
+
+_REMEMBERED = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one text reads, and the schema version of each catalog for which that is true."""
+
+    reads: Reads
+    schemas: Mapping[str, int | None]
+
+    @property
+    def catalogs(self) -> frozenset[str]:
+        """Every catalog that is read."""
+        return frozenset(table.catalog for table in self.reads.tables)
+
+
+class Plans:
+    """Bounded memory of plans, least recently used first to go. Safe to call from any thread."""
+
+    def __init__(self) -> None:
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def known(self, sql: str) -> Plan | None:
+        """The plan remembered for a text. Whoever uses it compares ``schemas`` with what was pinned."""
+        with self._lock:
+            plan = self._plans.get(sql)
+            if plan is not None:
+                self._plans.move_to_end(sql)
+            return plan
+
+    def make(self, session: Session, sql: str) -> Reads:
+        """Plan a text in the session's open transaction. Raises `QueryError` for what is not one read."""
+        gate(session, sql, reads_only=True)
+        return reads(session.plan(sql), session.parse(sql))
+
+    def remember(self, sql: str, plan: Plan) -> None:
+        with self._lock:
+            self._plans[sql] = plan
+            if len(self._plans) > _REMEMBERED:
+                self._plans.popitem(last=False)

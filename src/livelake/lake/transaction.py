@@ -1,0 +1,131 @@
+"""A transaction on the writer's lane: several statements, one commit.
+
+The lane's thread is held for as long as the block lasts; statements travel to it one at a time. Leaving the
+block commits, an exception rolls back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Self
+
+from livelake.engine import Pool, Session, gate, identifier
+from livelake.errors import ClosedError, UsageError
+from livelake.lake.parameters import Parameters
+from livelake.token import Token
+
+_ROWS_AT_ONCE = 500
+# How often a lane that is held by an open block looks whether it is to close.
+_CLOSE_CHECK = 0.25
+
+_Step = Callable[[Session], Any]
+
+
+class _RolledBack(Exception):  # noqa: N818 - not an error: how a block that failed is left
+    pass
+
+
+class Transaction:
+    """Made by `Lake.transaction`; for one task at a time."""
+
+    def __init__(self, lane: Pool, committed: Callable[[Session], Token]) -> None:
+        self.token: Token | None = None
+        """What a later read may demand; set once the block has been left and committed."""
+        self._lane = lane
+        self._committed = committed
+        self._steps: queue.SimpleQueue[tuple[_Step | None, Future[Any]]] = queue.SimpleQueue()
+        self._ended: asyncio.Future[Token] | None = None
+
+    async def execute(self, sql: str, parameters: Parameters = None) -> None:
+        """Run one statement in the transaction. After an error the block can only be left."""
+
+        def step(session: Session) -> None:
+            gate(session, sql, reads_only=False)
+            session.execute(sql, parameters)
+
+        await self._do(step)
+
+    async def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows, given as mappings with the same keys. ``table`` may be qualified with dots."""
+        if not rows:
+            return
+        columns = list(rows[0])
+        if any(list(row) != columns for row in rows):
+            raise UsageError(f"insert into {table}: every row must have the columns {columns}, in this order")
+        target = ".".join(map(identifier, table.split(".")))
+        into = f"INSERT INTO {target} ({', '.join(map(identifier, columns))}) VALUES "
+        one = f"({', '.join('?' * len(columns))})"
+
+        def step(session: Session) -> None:
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                some = rows[start : start + _ROWS_AT_ONCE]
+                session.execute(
+                    into + ", ".join([one] * len(some)), [v for row in some for v in row.values()]
+                )
+
+        await self._do(step)
+
+    async def _do(self, step: _Step | None) -> Any:
+        if self._ended is None or self._ended.done():
+            raise ClosedError("this transaction has ended; begin another with lake.transaction()")
+        future: Future[Any] = Future()
+        self._steps.put((step, future))
+        waiting = asyncio.wrap_future(future)
+        await asyncio.wait((waiting, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            waiting.cancel()
+            await self._ended
+            raise ClosedError("this transaction has ended")
+        return await waiting
+
+    def _serve(self, session: Session, begun: Future[None]) -> Token:
+        """The lane's side: one transaction, steps as they come."""
+        with session.transaction():
+            begun.set_result(None)
+            while True:
+                try:
+                    step, future = self._steps.get(timeout=_CLOSE_CHECK)
+                except queue.Empty:
+                    if self._lane.closed:
+                        raise ClosedError("the lake was closed while a transaction was open") from None
+                    continue
+                if step is None:
+                    future.set_result(None)
+                    break
+                if not future.set_running_or_notify_cancel():
+                    continue
+                try:
+                    future.set_result(step(session))
+                except BaseException as error:
+                    future.set_exception(error)
+        return self._committed(session)
+
+    async def __aenter__(self) -> Self:
+        begun: Future[None] = Future()
+        self._ended = asyncio.ensure_future(self._lane.run(lambda session: self._serve(session, begun)))
+        beginning = asyncio.wrap_future(begun)
+        await asyncio.wait((beginning, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        if not beginning.done():
+            beginning.cancel()
+            await self._ended  # raises why it could not begin
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
+        assert self._ended is not None
+        if kind is None:
+            await self._do(None)
+            self.token = await self._ended
+            return
+
+        def roll_back(_session: Session) -> None:
+            raise _RolledBack
+
+        # A step that raises leaves DuckDB's transaction as it is; the next one ends it.
+        self._steps.put((roll_back, Future()))
+        self._ended.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await self._ended

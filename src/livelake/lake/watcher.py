@@ -1,0 +1,116 @@
+"""The watcher: sees every commit of the attached catalogs, and makes stale what it touched.
+
+One thread looks at every log each ``interval`` seconds with sessions of its own; whoever has just written looks
+at once (`look`). A look and what follows from it happen under one lock, so that commits are applied in their
+order. When looks fail or come late the lake is *blind*: what the watcher cannot vouch for is not served as
+fresh until it sees again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+
+from livelake.cache import AnalyticsCache, Change
+from livelake.clock import Clock
+from livelake.errors import LivelakeError
+from livelake.lake.log import CountedLog, News, SnapshotLog
+
+log = logging.getLogger("livelake.lake")
+
+# A poll older than this many intervals, and at least this many seconds, makes the lake blind.
+_BLIND_INTERVALS = 4
+_BLIND_AT_LEAST = 2.0
+
+
+class Watcher:
+    """Owns the logs of one lake. Safe to call from any thread; starts no thread before `start`."""
+
+    def __init__(
+        self,
+        logs: Iterable[SnapshotLog | CountedLog],
+        cache: AnalyticsCache,
+        *,
+        clock: Clock,
+        interval: float,
+    ) -> None:
+        self.interval = interval
+        self.logs: dict[str, SnapshotLog | CountedLog] = {log.catalog.name: log for log in logs}
+        self.failure: LivelakeError | None = None
+        self.looks = 0
+        self._snapshots = [log for log in self.logs.values() if isinstance(log, SnapshotLog)]
+        self._cache = cache
+        self._monotonic = clock.monotonic
+        self._lock = threading.Lock()
+        self._seen_at = clock.monotonic()
+        self._blind_after = max(_BLIND_INTERVALS * interval, _BLIND_AT_LEAST)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to poll. A lake without any commit log needs no thread."""
+        if self._snapshots and self._thread is None:
+            self._thread = threading.Thread(target=self._poll, name="livelake-watcher", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it. Stopping twice is fine."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        with self._lock:
+            for each in self._snapshots:
+                each.close()
+            self._snapshots = []
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether commits may have happened that nobody here has seen for longer than the promise allows."""
+        return bool(self._snapshots) and self._monotonic() - self._seen_at > self._blind_after
+
+    def look(self) -> None:
+        """Look at every log now; on return everything committed before the call has been applied.
+
+        Raises `SourceError` when a catalog cannot be read.
+        """
+        with self._lock:
+            began = self._monotonic()
+            for each in self._snapshots:
+                self._apply(each.catalog.name, each.look())
+            self._seen_at = began
+            self.looks += 1
+
+    def wrote(self, catalog: str) -> int:
+        """We have committed to a database without a log: apply it; returns the count of writes so far."""
+        with self._lock:
+            counted = self.logs[catalog]
+            assert isinstance(counted, CountedLog)
+            self._apply(catalog, counted.written())
+            return counted.head
+
+    def heads(self) -> Mapping[str, int]:
+        """The newest state of each catalog that has been applied."""
+        return {name: each.head for name, each in self.logs.items()}
+
+    def _apply(self, catalog: str, news: News) -> None:
+        if news.changes:
+            self._cache.apply_all(Change(key, catalog, version) for key, version in news.changes)
+
+    def _poll(self) -> None:
+        while not self._stop.wait(self.interval):
+            try:
+                self.look()
+            except LivelakeError as error:
+                if self.failure is None:
+                    log.warning(
+                        "the commit log cannot be read; what depends on it is not served as fresh: %s", error
+                    )
+                self.failure = error
+            except Exception:
+                log.exception("the watcher met an error that it does not know; it goes on")
+            else:
+                if self.failure is not None:
+                    log.warning("the commit log can be read again")
+                self.failure = None

@@ -1,0 +1,197 @@
+"""`LiveLake`: a lake whose queries can be watched; what `livelake.open` returns.
+
+However many watch a query, one task refreshes it. When the last one leaves, the watch lingers for a moment, so
+that a page reload finds it still warm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from livelake.cache import AnalyticsCache
+from livelake.clock import SYSTEM, Clock
+from livelake.errors import ClosedError, UsageError
+from livelake.events import Bus, LocalBus
+from livelake.invalidation import CacheInvalidator
+from livelake.lake import Answer, Lake, Parameters, Query, Result
+from livelake.live.feed import Feed, Topic
+from livelake.live.refresh import Loaded, Refresher, Touch, Watched
+
+# Seconds for which a query stays watched after its last watcher has left.
+_LINGER = 5.0
+
+
+class _Watch:
+    """One watched query: its topic, the task that refreshes it, and how many look at it."""
+
+    def __init__(self) -> None:
+        self.topic = Topic()
+        self.watched: Watched[Result] | None = None
+        self.watchers = 0
+        self.leaving: asyncio.TimerHandle | None = None
+
+
+class LiveLake(Lake):
+    """A `Lake` with `live`. Live queries belong to the event loop that opened the lake."""
+
+    bus: Bus
+    refresh_every: float = 1.0
+    """Seconds between the refreshes of a watched query that no change announces (files, ``now()``)."""
+
+    def _go_live(self, bus: Bus | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._owns_bus = bus is None
+        self.bus = LocalBus() if bus is None else bus
+        self._invalidator = CacheInvalidator(self.cache, self.bus)
+        self._invalidator.start()
+        self.refresher = Refresher()
+        self._watches: dict[tuple[Any, ...], _Watch] = {}
+
+    def live(
+        self,
+        sql: str,
+        parameters: Parameters = None,
+        *,
+        depends_on: str | Iterable[str] = (),
+        ttl: float | None = None,
+    ) -> Feed:
+        """The query's result now, and again after every change that matters to it.
+
+            async for result in lake.live("SELECT count(*) AS orders FROM orders"):
+                print(result.rows())
+
+        Raises `UsageError` on another event loop than the lake's, `ParameterError` at once, and `QueryError`
+        from the first iteration.
+        """
+        question = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl)
+        topic = self.watch(question)
+        return Feed(topic, lambda: self.unwatch(question))
+
+    def watch(self, question: Query) -> Topic:
+        """The topic of a query, refreshed until as many calls of `unwatch` have followed."""
+        if self._closed:
+            raise ClosedError("this lake is closed")
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError(
+                "live queries belong to the event loop that opened the lake; open it on this one"
+            )
+        watch = self._watches.get(question.key)
+        if watch is None:
+            self._watches[question.key] = watch = _Watch()
+            topic = watch.topic
+
+            async def load(touch: Touch) -> Loaded[Result]:
+                return await self._load(question, touch)
+
+            watch.watched = self.refresher.watch(load, topic.publish, topic.fail)
+        if watch.leaving is not None:
+            watch.leaving.cancel()
+            watch.leaving = None
+        watch.watchers += 1
+        return watch.topic
+
+    def unwatch(self, question: Query) -> None:
+        """One watcher less."""
+        watch = self._watches.get(question.key)
+        if watch is None:
+            return
+        watch.watchers -= 1
+        if watch.watchers == 0:
+            watch.leaving = self._loop.call_later(_LINGER, self._forsake, question)
+
+    def _forsake(self, question: Query) -> None:
+        watch = self._watches.get(question.key)
+        if watch is not None and watch.watchers == 0:
+            del self._watches[question.key]
+            assert watch.watched is not None
+            assert watch.watched.task is not None
+            watch.watched.task.cancel()  # the refresher owns it, and awaits it when it closes
+
+    async def _load(self, question: Query, touch: Touch) -> Loaded[Result]:
+        read = await self.fetch(question, watcher=touch)
+        answer: Answer = read.slot.value
+        again_in = None
+        if answer.footprint.why_not is not None:
+            again_in = self.refresh_every
+        elif read.slot.valid_until is not None:
+            again_in = max(0.0, read.slot.valid_until - self._clock.now().timestamp())
+        return Loaded(self._result(read), again_in, lambda: self.cache.unwatch(read.slot, touch))
+
+    async def close(self) -> None:
+        """End every feed, then close the lake. Closing twice is fine."""
+        if self._closed:
+            return
+        for watch in self._watches.values():
+            if watch.leaving is not None:
+                watch.leaving.cancel()
+            watch.topic.close()
+        self._watches.clear()
+        await self.refresher.close()
+        self._invalidator.stop()
+        if self._owns_bus:
+            await self.bus.close()
+        await super().close()
+
+
+class Opening:
+    """What `open` returns: ``async with`` it, or ``await`` it and close the lake yourself."""
+
+    def __init__(self, uri: str, bus: Bus | None, settings: dict[str, Any]) -> None:
+        self._uri = uri
+        self._bus = bus
+        self._settings = settings
+        self._lake: LiveLake | None = None
+
+    async def _open(self) -> LiveLake:
+        lake = await LiveLake.attach(self._uri, **self._settings)
+        lake._go_live(self._bus)
+        return lake
+
+    def __await__(self) -> Generator[Any, None, LiveLake]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> LiveLake:
+        self._lake = await self._open()
+        return self._lake
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._lake is not None
+        await self._lake.close()
+
+
+def open(
+    uri: str,
+    *,
+    as_name: str | None = None,
+    attach: Mapping[str, str] | None = None,
+    bus: Bus | None = None,
+    cache: AnalyticsCache | None = None,
+    read_only: bool = False,
+    create: bool = True,
+    poll_interval: float = 0.25,
+    workers: int = 4,
+    clock: Clock = SYSTEM,
+) -> Opening:
+    """Open a lake: ``async with livelake.open("ducklake:sqlite:sales.sqlite") as lake: …``.
+
+    ``uri`` is attached under its file's stem (``as_name`` overrides) and is the default catalog; ``attach`` adds
+    others under their names. ``bus`` brings events of other processes, ``cache`` replaces the built-in one.
+    With ``create``, a database that is not there is made. ``poll_interval``: seconds between looks at the
+    commit logs. ``workers``: how many queries run at once.
+    """
+    settings = {
+        "as_name": as_name,
+        "others": attach,
+        "cache": cache,
+        "read_only": read_only,
+        "create": create,
+        "poll_interval": poll_interval,
+        "workers": workers,
+        "clock": clock,
+    }
+    return Opening(uri, bus, settings)
