@@ -11,7 +11,8 @@ from typing import Any
 import detangle
 import pytest
 
-from livelake.cache import AnalyticsCache
+from livelake.cache import Flight
+from livelake.cache.registry import Registry
 
 _spec = importlib.util.spec_from_file_location("world", Path(__file__).with_name("world.py"))
 assert _spec is not None
@@ -141,13 +142,13 @@ def test_no_schedule_breaks_the_promise(scenario: Scenario) -> None:
 
 def test_the_search_has_teeth(monkeypatch: pytest.MonkeyPatch) -> None:
     """I1, negative control: with the fence taken out, the same search finds the stale fill."""
-    make_stale = AnalyticsCache._make_stale
+    make_stale = Registry.make_stale
 
-    def entries_only(self: AnalyticsCache, slot: Any, cause: Any, woken: Any) -> None:
+    def entries_only(self: Registry, slot: Any, cause: Any, woken: Any) -> None:
         if slot.flight is None:
             make_stale(self, slot, cause, woken)
 
-    monkeypatch.setattr(AnalyticsCache, "_make_stale", entries_only)
+    monkeypatch.setattr(Registry, "make_stale", entries_only)
     for scenario in (reads_and_commits, reads_and_commits_with_versions):
         with pytest.raises(detangle.BugFound, match="I1"):
             detangle.explore(scenario, runs=1_400, seed=1)
@@ -156,9 +157,10 @@ def test_the_search_has_teeth(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_search_finds_a_cancelled_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """I3, negative control: a caller that takes the flight with it when it is cancelled is found."""
 
-    def leave(self: AnalyticsCache, flight: Any, waiter: Any, watcher: Any) -> None:
-        flight.task.cancel()
+    def leave(self: Flight[Any], waiter: Any) -> None:
+        assert self.task is not None
+        self.task.cancel()
 
-    monkeypatch.setattr(AnalyticsCache, "_leave", leave)
+    monkeypatch.setattr(Flight, "leave", leave)
     with pytest.raises(detangle.BugFound):
         detangle.explore(one_survives_the_cancelled, runs=1_400, seed=1)

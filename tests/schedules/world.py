@@ -12,6 +12,7 @@ returned. What must hold, whatever the schedule:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -105,17 +106,15 @@ class World:
 
     async def impatient(self, work: Callable[[], Awaitable[Any]]) -> None:
         """Do it, cancelled at an await that the schedule chooses (or not at all)."""
-        try:
+        with contextlib.suppress(TimeoutError):
             await detangle.maybe_timeout(work(), points=6)
-        except TimeoutError:
-            pass
 
     async def settle(self) -> None:
         """What must be so when everybody has gone: nothing flies, nothing leaks, and a read is right."""
         await asyncio.sleep(1)  # virtual: lets the grace of deserted flights run out
         assert self.cache.stats().flights == 0, "a flight was left behind"
         assert not +self.running, f"still computing: {self.running}"
-        index = self.cache._index
-        assert {s.key for s in index.slots()} <= set(self.cache._entries), "a registration was left behind"
+        index = self.cache._registry.index
+        assert {s.key for s in index.slots()} <= set(self.cache._registry.entries), "a registration was left behind"
         assert await self.read() == self.truth, "I1: the last change was missed"
         await self.cache.close()

@@ -1,48 +1,38 @@
 """`AnalyticsCache`: answers that are dropped when what they depend on changes.
 
-Contract. All methods may be called from any thread; coroutines from any number of event loops at once. A
-change that `apply` has acknowledged is seen by every read that begins afterwards (I1): entries that depend on
-it are stale, and flights that it overlapped are *fenced*: they still answer those who waited, and are kept for
-nobody else. What a computation depends on is registered before it starts (I2). At most one computation runs
-per key and state of the data (I3). A failed computation is raised to those who waited and never kept (I6).
+Contract. All methods may be called from any thread; coroutines from any number of event loops at once. A change
+that `apply` has acknowledged is seen by every read that begins afterwards (I1): entries that depend on it are
+stale, and flights that it overlapped are *fenced*: they still answer those who waited, and are kept for nobody
+else. What a computation depends on is registered before it starts (I2). At most one computation runs per key and
+state of the data (I3). A failed computation is raised to those who waited and never kept (I6).
 
-How it holds together. `_entries` and `_flights` are the truth, one lock guards them and the index, and the
-store (moka) only decides what is worth its bytes. A hit takes no lock: it finds the slot in the store and
-looks at `fresh_until`, which a change sets to -inf before `apply` returns. Everything else goes through the
-lock, and never calls moka, user code or an event loop while it holds it; such work is queued as a *chore*.
+How it holds together: `Registry` is the state behind one lock, `Flight` a computation and its waiters, and this
+module what users call. A hit takes no lock: it finds the slot in the store and looks at ``fresh_until``, which a
+change sets to -inf before `apply` returns.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import inspect
-import itertools
-import math
-import threading
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
-from livelake.cache.dependencies import Dependencies, key_exprs
-from livelake.cache.flight import Flight, Run, Waiter, deliver
+from livelake.cache.dependencies import key_exprs
+from livelake.cache.flight import Flight, Run, Waiter, call
 from livelake.cache.read import CacheStats, Explanation, Read
-from livelake.cache.slot import FOREVER, NEVER, Change, Slot
+from livelake.cache.registry import Registry, Watcher
+from livelake.cache.slot import Change, Slot
 from livelake.cache.store import Store, size_in_bytes
 from livelake.clock import SYSTEM, Clock
-from livelake.errors import BusyError, ClosedError, UsageError
+from livelake.errors import UsageError
 from livelake.keys import KeyExpr
 
 V = TypeVar("V")
 AnySlot = Slot[Any]
-Watcher = Callable[[], None]
 
-# Changes remembered for one flight that has not said yet what it reads; more are folded into "anything".
-_UNSEEN_LIMIT = 64
-# How often a follower on another loop looks whether the loop that leads its flight is still there.
-_LEADER_CHECK = 1.0
 _NOTHING: frozenset[KeyExpr] = frozenset()
 
 
@@ -70,25 +60,21 @@ class AnalyticsCache:
         for name, seconds in (("time_to_live", time_to_live), ("time_to_idle", time_to_idle)):
             if seconds is not None and seconds <= 0:
                 raise UsageError(f"{name}={seconds}: must be more than 0 seconds, or None for no limit")
-        self.time_to_live = FOREVER if time_to_live is None else time_to_live
-        self.time_to_idle = FOREVER if time_to_idle is None else time_to_idle
-        self.keep_stale = keep_stale
-        self.grace = grace
+        self._registry = Registry(
+            Store(max_capacity, max_bytes, size_of),
+            clock,
+            time_to_live=time_to_live,
+            time_to_idle=time_to_idle,
+            keep_stale=keep_stale,
+        )
+        self._grace = grace
+        self._tasks: set[asyncio.Task[None]] = set()
+        # A hit touches nothing but these.
+        self._find = self._registry.store.get
         self._monotonic = clock.monotonic
         self._wall = clock.now
-        self._lock = threading.Lock()
-        self._index = Dependencies()
-        self._entries: dict[Hashable, AnySlot] = {}
-        self._flights: dict[Hashable, Flight[Any]] = {}
-        self._store = Store(max_capacity, max_bytes, size_of)
-        self._find = self._store.get
-        self._deadlines: list[tuple[float, int, AnySlot]] = []
-        self._order = itertools.count()
-        self._chores: deque[tuple[Literal["put", "remove"], AnySlot]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
-        self._hits = itertools.count()  # `next` is atomic, and a hit takes no lock
-        self._count: Counter[str] = Counter()
+        self._idle = self._registry.time_to_idle
+        self._hits = self._registry.hits
 
     # ---------------------------------------------------------------- reading
 
@@ -102,7 +88,7 @@ class AnalyticsCache:
                 and now < slot.idle_until
                 and (slot.valid_until is None or self._wall().timestamp() < slot.valid_until)
             ):
-                slot.idle_until = now + self.time_to_idle
+                slot.idle_until = now + self._idle
                 next(self._hits)
                 return slot.value
         slot = self._look(key)
@@ -148,7 +134,7 @@ class AnalyticsCache:
                 and now < slot.idle_until
                 and (slot.valid_until is None or self._wall().timestamp() < slot.valid_until)
             ):
-                slot.idle_until = now + self.time_to_idle
+                slot.idle_until = now + self._idle
                 next(self._hits)
                 return slot
         return None
@@ -174,52 +160,64 @@ class AnalyticsCache:
         answers, before it can change: it is called once, in whichever thread hears of it, when that slot is
         no longer true. Detach it with `unwatch`.
         """
-        loop = asyncio.get_running_loop()
-        joined = False
         while True:
-            with self._lock:
-                if self._closed:
-                    raise ClosedError("this cache is closed")
-                self._tidy()
-                entry = None if fresh else self._fresh_entry(key)
-                if entry is not None:
-                    if watcher is not None:
-                        entry.watchers.append(watcher)
-                    next(self._hits)
-                else:
-                    flight = self._flights.get(key)
-                    joined = flight is not None and not (fresh and flight.begun and flight.reading)
-                    if flight is None or not joined:
-                        flight = self._lead(key, loop, depends_on, flight)
-                        flight.reading = not pins
-                        flight.slot.valid_until = valid_until
-                    self._count["joins" if joined else "misses"] += 1
-                    waiter: Waiter = loop.create_future()
-                    flight.waiters[waiter] = loop
-                    if watcher is not None:
-                        flight.slot.watchers.append(watcher)
-            self._do_chores()
-            if entry is not None:
-                return Read(entry, "hit")
-            assert flight is not None
+            slot, flight, waiter, joined = self._enter(key, depends_on, valid_until, fresh, pins, watcher)
+            if flight is None or waiter is None:
+                return Read(slot, "hit")
             if not joined:
-                lasts = self.time_to_live if time_to_live is None else time_to_live
-                flight.task = loop.create_task(self._fly(flight, run, lasts))
-                self._tasks.add(flight.task)
-                flight.task.add_done_callback(self._tasks.discard)
+                lasts = self._registry.time_to_live if time_to_live is None else time_to_live
+                task = flight.launch(run, lasts)
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             try:
-                await self._wait(flight, waiter, loop)
+                await flight.wait(waiter)
             except asyncio.CancelledError:
-                self._leave(flight, waiter, watcher)
+                if watcher is not None:
+                    self.unwatch(slot, watcher)
+                flight.leave(waiter)
                 raise
             if flight.lost:
                 continue
             if flight.error is not None:
                 return self._last_good(key, flight.error, stale_if_error)
             if not flight.keep:
-                self._count["bypasses"] += 1
-                return Read(flight.slot, "bypass")
-            return Read(flight.slot, "joined" if joined else "miss")
+                self._registry.count["bypasses"] += 1
+                return Read(slot, "bypass")
+            return Read(slot, "joined" if joined else "miss")
+
+    def _enter(
+        self,
+        key: Hashable,
+        depends_on: frozenset[KeyExpr],
+        valid_until: float | None,
+        fresh: bool,
+        pins: bool,
+        watcher: Watcher | None,
+    ) -> tuple[AnySlot, Flight[Any] | None, Waiter | None, bool]:
+        """Decide how a read is answered: a fresh entry, or a flight that it joins (True) or is to launch."""
+        registry = self._registry
+        with registry.lock:
+            registry.check_open()
+            registry.tidy()
+            slot = None if fresh else registry.fresh_entry(key)
+            flight: Flight[Any] | None = None
+            waiter: Waiter | None = None
+            joined = False
+            if slot is not None:
+                next(self._hits)
+            else:
+                flight = registry.flights.get(key)
+                joined = flight is not None and not (fresh and flight.is_too_old_for_fresh)
+                if flight is None or not joined:
+                    flight = Flight.enter(registry, key, depends_on, grace=self._grace, pins=pins)
+                    flight.slot.valid_until = valid_until
+                slot = flight.slot
+                waiter = flight.join()
+                registry.count["joins" if joined else "misses"] += 1
+            if watcher is not None:
+                slot.watchers.append(watcher)
+        registry.do_chores()
+        return slot, flight, waiter, joined
 
     # ---------------------------------------------------------------- changing
 
@@ -243,22 +241,23 @@ class AnalyticsCache:
         slot.landed_at = self._monotonic()
         slot.computed_at = self._wall().timestamp()
         slot.valid_until = _timestamp(valid_until)
-        fits = self._store.weigh(slot)
+        registry = self._registry
+        fits = registry.store.weigh(slot)
         woken: list[Watcher] = []
-        with self._lock:
-            self._check_open()
-            self._tidy()
-            flight = self._flights.get(key)
+        with registry.lock:
+            registry.check_open()
+            registry.tidy()
+            flight = registry.flights.get(key)
             if flight is not None:
-                self._make_stale(flight.slot, "replaced by insert", woken)
-            self._index.register(slot)
-            self._keep(slot, self.time_to_live if time_to_live is None else time_to_live, woken)
+                registry.make_stale(flight.slot, "replaced by insert", woken)
             if fits:
-                self._chores.append(("put", slot))
+                registry.index.register(slot)
+                lasts = registry.time_to_live if time_to_live is None else time_to_live
+                registry.keep(slot, slot.landed_at + lasts, woken)
             else:
-                self._forget(slot)
-        self._do_chores()
-        _call(woken)
+                registry.drop(key, "replaced by what does not fit", woken)
+        registry.do_chores()
+        call(woken)
 
     def apply(self, key: str, *, source: str | None = None, version: int = 0) -> int:
         """Something under ``key`` has changed: make stale what depends on it; returns how many entries.
@@ -270,46 +269,31 @@ class AnalyticsCache:
 
     def apply_all(self, changes: Iterable[Change]) -> int:
         """`apply` for several changes as one step: no read falls between them."""
+        registry = self._registry
         woken: list[Watcher] = []
         count = 0
-        with self._lock:
+        with registry.lock:
             for change in changes:
-                for slot in self._index.match(change.key):
-                    flight = slot.flight
-                    if slot.has_seen(change) or (flight is not None and not flight.begun):
-                        continue
-                    if flight is not None and change.source is not None and not flight.reading:
-                        self._remember(slot, change)
-                        continue
-                    count += slot.landed
-                    self._make_stale(slot, change, woken)
-            self._count["invalidations"] += count
-        _call(woken)
+                for slot in registry.index.match(change.key):
+                    count += registry.concern(slot, change, woken)
+            registry.count["invalidations"] += count
+        call(woken)
         return count
 
     def invalidate(self, key: Hashable) -> bool:
         """Drop the entry under ``key`` and fence its flight; True if there was either."""
-        woken: list[Watcher] = []
-        with self._lock:
-            hit = self._drop(key, "invalidated", woken)
-        self._do_chores()
-        _call(woken)
-        return hit
+        return self._drop((key,), "invalidated") > 0
 
     def invalidate_where(self, predicate: Callable[[Hashable], object]) -> int:
         """`invalidate` every key for which ``predicate(key)`` is true; effective when it returns.
 
         Flights count too. What begins to compute after the call began has seen what the caller has seen.
         """
-        with self._lock:
-            keys = list(dict.fromkeys((*self._entries, *self._flights)))
+        registry = self._registry
+        with registry.lock:
+            keys = list(dict.fromkeys((*registry.entries, *registry.flights)))
         chosen = [key for key in keys if predicate(key)]  # user code: outside the lock
-        woken: list[Watcher] = []
-        with self._lock:
-            count = sum(self._drop(key, "invalidated by predicate", woken) for key in chosen)
-        self._do_chores()
-        _call(woken)
-        return count
+        return self._drop(chosen, "invalidated by predicate")
 
     def clear(self) -> int:
         """`invalidate` everything."""
@@ -317,30 +301,37 @@ class AnalyticsCache:
 
     def unwatch(self, slot: Slot[Any], watcher: Watcher) -> None:
         """Detach a watcher that `fetch` attached; not being attached any more is fine."""
-        with self._lock:
+        registry = self._registry
+        with registry.lock:
             with contextlib.suppress(ValueError):
                 slot.watchers.remove(watcher)
-            if (
-                slot.landed
-                and not slot.watchers
-                and (slot.evicted or self._entries.get(slot.key) is not slot)
-            ):
-                self._forget(slot)
+            if slot.landed and not slot.watchers and (slot.evicted or registry.entries.get(slot.key) is not slot):
+                registry.forget(slot)
+
+    def _drop(self, keys: Iterable[Hashable], cause: str) -> int:
+        registry = self._registry
+        woken: list[Watcher] = []
+        with registry.lock:
+            count = sum(registry.drop(key, cause, woken) for key in keys)
+        registry.do_chores()
+        call(woken)
+        return count
 
     # ---------------------------------------------------------------- looking
 
     def explain(self, key: Hashable) -> Explanation:
         """The entry or flight under ``key``, as it stands now. Changes nothing."""
-        with self._lock:
-            flight, slot = self._flights.get(key), self._entries.get(key)
+        registry = self._registry
+        with registry.lock:
+            flight, slot = registry.flights.get(key), registry.entries.get(key)
             if slot is None and flight is None:
                 return Explanation(state="absent")
             if slot is None:
                 assert flight is not None
                 return Explanation(state="flying", depends_on=tuple(sorted(flight.slot.depends_on)))
-            now = self._monotonic()
+            now = registry.monotonic()
             return Explanation(
-                state="stale" if slot.is_stale else "expired" if self._expired(slot, now) else "fresh",
+                state="stale" if slot.is_stale else "expired" if registry.expired(slot, now) else "fresh",
                 depends_on=tuple(sorted(slot.depends_on)),
                 pinned=slot.pinned,
                 dropped_by=None if slot.dropped_by is None else str(slot.dropped_by),
@@ -350,25 +341,26 @@ class AnalyticsCache:
 
     def stats(self) -> CacheStats:
         """Numbers since the cache was made."""
-        with self._lock:
-            fresh = sum(not slot.is_stale for slot in self._entries.values())
-            hits = self._hits.__reduce__()[1][0]
-            return CacheStats(hits=hits, entries=fresh, flights=len(self._flights), **self._count)
+        registry = self._registry
+        with registry.lock:
+            fresh = sum(not slot.is_stale for slot in registry.entries.values())
+            hits = int(registry.hits.__reduce__()[1][0])
+            return CacheStats(hits=hits, entries=fresh, flights=len(registry.flights), **registry.count)
 
     def settle(self) -> None:
         """Carry out every pending eviction and expiry now (they are otherwise done as work comes by)."""
-        self._store.settle()
-        with self._lock:
-            self._tidy()
-        self._do_chores()
+        self._registry.store.settle()
+        with self._registry.lock:
+            self._registry.tidy()
+        self._registry.do_chores()
 
     def __len__(self) -> int:
         """How many fresh entries there are."""
         return self.stats().entries
 
     def __contains__(self, key: Hashable) -> bool:
-        with self._lock:
-            return self._fresh_entry(key) is not None
+        with self._registry.lock:
+            return self._registry.fresh_entry(key) is not None
 
     def __repr__(self) -> str:
         stats = self.stats()
@@ -379,8 +371,8 @@ class AnalyticsCache:
     async def close(self) -> None:
         """Cancel every flight and wait for those of this loop to end. Closing twice is fine."""
         loop = asyncio.get_running_loop()
-        with self._lock:
-            self._closed = True
+        with self._registry.lock:
+            self._registry.closed = True
             tasks = list(self._tasks)
         mine = []
         for task in tasks:
@@ -398,309 +390,28 @@ class AnalyticsCache:
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
 
-    # ---------------------------------------------------------------- flights
-
-    def _lead(
-        self,
-        key: Hashable,
-        loop: asyncio.AbstractEventLoop,
-        depends_on: frozenset[KeyExpr],
-        superseded: Flight[Any] | None,
-    ) -> Flight[Any]:
-        """Enter a new flight (lock held). A superseded one is not fenced: it may not be kept, no more."""
-        slot: AnySlot = Slot(key, depends_on)
-        slot.flight = flight = Flight(self, slot, loop)
-        flight.after = superseded
-        self._index.register(slot)  # before anything is read (I2)
-        self._flights[key] = flight
-        return flight
-
-    async def _fly(self, flight: Flight[V], run: Run[V], lasts: float) -> None:
-        """The supervised task of one flight: every way out lands it."""
-        slot = flight.slot
-        try:
-            if flight.after is not None:
-                await self._wait_out(flight.after)
-                flight.after = None
-            with self._lock:
-                flight.begun = True
-            begun = self._monotonic()
-            slot.computed_at = self._wall().timestamp()
-            slot.value = await run(flight)
-            slot.cost = self._monotonic() - begun
-            fits = self._store.weigh(slot)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                self._end(flight, lost=True)
-                raise
-            message = f"the computation of {slot.key!r} was cancelled from inside"
-            self._end(flight, error=_caused(BusyError(message), error))
-        except Exception as error:
-            self._end(flight, error=error)
-        except BaseException:
-            self._end(flight, lost=True)
-            raise
-        else:
-            self._land(flight, begun + lasts, fits)
-
-    def _land(self, flight: Flight[Any], fresh_until: float, fits: bool) -> None:
-        """An answer is there: keep it unless a change overtook it, then tell everyone who waits."""
-        slot = flight.slot
-        woken: list[Watcher] = []
-        with self._lock:
-            slot.landed_at = self._monotonic()
-            if slot.unseen and not slot.is_stale:  # it never said what it read: nothing vouches for it
-                self._make_stale(slot, slot.unseen[0], woken)
-            current = self._flights.get(slot.key) is flight
-            if current:
-                del self._flights[slot.key]
-            slot.landed = True
-            slot.flight = None
-            flight.done = True
-            self._count["computed"] += 1
-            kept = current and flight.keep and fits and not slot.is_stale and not self._closed
-            if kept:
-                self._keep(slot, fresh_until - slot.landed_at, woken)
-                self._chores.append(("put", slot))
-            elif not slot.watchers:
-                self._index.discard(slot)
-            waiters = flight.take_waiters()
-        self._do_chores()
-        deliver(waiters)
-        _call(woken)
-
-    def _end(self, flight: Flight[Any], *, error: BaseException | None = None, lost: bool = False) -> None:
-        """A flight that brings no answer: an error for those who waited, or lost, and they lead again."""
-        with self._lock:
-            slot = flight.slot
-            if self._flights.get(slot.key) is flight:
-                del self._flights[slot.key]
-            self._index.discard(slot)
-            slot.flight = None
-            slot.watchers.clear()  # whoever watches is told by the error
-            flight.error, flight.lost, flight.done = error, lost, True
-            self._count["errors"] += error is not None
-            waiters = flight.take_waiters()
-        deliver(waiters)
-
-    async def _wait(self, flight: Flight[Any], waiter: Waiter, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for the outcome, also when the loop that leads the flight goes away."""
-        if flight.loop is loop:
-            await waiter
-            return
-        while not (await asyncio.wait((waiter,), timeout=_LEADER_CHECK))[0]:
-            if flight.loop.is_closed():  # nobody will ever land it
-                self._end(flight, lost=True)
-
-    async def _wait_out(self, flight: Flight[Any]) -> None:
-        """Wait until ``flight`` has ended, however it ends, without counting as one who wants its answer."""
-        if flight.task is None or flight.loop is not asyncio.get_running_loop():
-            return
-        await asyncio.wait((flight.task,))
-
-    def _leave(self, flight: Flight[Any], waiter: Waiter, watcher: Watcher | None) -> None:
-        """A caller was cancelled: it leaves alone, and nobody else notices."""
-        if watcher is not None:
-            self.unwatch(flight.slot, watcher)
-        with self._lock:
-            flight.waiters.pop(waiter, None)
-            deserted = not flight.waiters and not flight.done
-        if deserted:
-            with contextlib.suppress(RuntimeError):  # its loop has closed: nothing is running any more
-                flight.loop.call_soon_threadsafe(flight.loop.call_later, self.grace, self._abandon, flight)
-
-    def _abandon(self, flight: Flight[Any]) -> None:
-        """Cancel a flight that nobody has come back for. Runs on the loop that leads it."""
-        with self._lock:
-            if flight.waiters or flight.done:
-                return
-            if self._flights.get(flight.slot.key) is flight:
-                del self._flights[flight.slot.key]  # a new caller begins anew instead of joining the dying
-            self._count["abandoned"] += 1
-        assert flight.task is not None
-        flight.task.cancel()
-
-    def _pin(
-        self,
-        flight: Flight[Any],
-        versions: Mapping[str, int],
-        depends_on: Iterable[KeyExpr] | None,
-        valid_until: float | None,
-        keep: bool,
-    ) -> bool:
-        slot = flight.slot
-        woken: list[Watcher] = []
-        with self._lock:
-            slot.pinned = dict(versions)
-            if depends_on is not None:
-                self._index.move(slot, frozenset(depends_on))
-            if valid_until is not None:
-                slot.valid_until = valid_until
-            flight.keep = keep
-            flight.reading = True
-            for change in slot.unseen:
-                if not slot.has_seen(change) and any(d.intersects(change.key) for d in slot.depends_on):
-                    self._make_stale(slot, change, woken)
-                    break
-            slot.unseen.clear()
-            overtaken = slot.is_stale
-        _call(woken)
-        return not overtaken
-
     def _last_good(self, key: Hashable, error: BaseException, stale_if_error: float | None) -> Read[Any]:
+        registry = self._registry
         if stale_if_error is not None:
-            with self._lock:
-                slot = self._entries.get(key)
-                if slot is not None and self._monotonic() - slot.landed_at <= stale_if_error:
-                    self._count["stale_served"] += 1
+            with registry.lock:
+                slot = registry.entries.get(key)
+                if slot is not None and registry.monotonic() - slot.landed_at <= stale_if_error:
+                    registry.count["stale_served"] += 1
                     return Read(slot, "stale")
         raise error
 
-    # ---------------------------------------------------------------- the state (lock held)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError("this cache is closed")
-
     def _look(self, key: Hashable) -> AnySlot | None:
         """The slow half of a look-up: what the store has lost or not yet been given may still be an entry."""
-        with self._lock:
-            self._tidy()
-            slot = self._fresh_entry(key)
+        registry = self._registry
+        with registry.lock:
+            registry.tidy()
+            slot = registry.fresh_entry(key)
             if slot is None:
-                self._count["misses"] += 1
+                registry.count["misses"] += 1
             else:
                 next(self._hits)
-        self._do_chores()
+        registry.do_chores()
         return slot
-
-    def _fresh_entry(self, key: Hashable) -> AnySlot | None:
-        slot = self._entries.get(key)
-        if slot is None:
-            return None
-        now = self._monotonic()
-        if slot.is_stale or self._expired(slot, now):
-            return None
-        slot.idle_until = now + self.time_to_idle
-        return slot
-
-    def _expired(self, slot: AnySlot, now: float) -> bool:
-        return (
-            now >= slot.fresh_until
-            or now >= slot.idle_until
-            or (slot.valid_until is not None and self._wall().timestamp() >= slot.valid_until)
-        )
-
-    def _keep(self, slot: AnySlot, lasts: float, woken: list[Watcher]) -> None:
-        """Make a landed slot the entry of its key."""
-        before = self._entries.get(slot.key)
-        if before is not None:
-            self._make_stale(before, "replaced", woken)
-        now = self._monotonic()
-        slot.fresh_until = now + lasts
-        slot.idle_until = now + self.time_to_idle
-        self._entries[slot.key] = slot
-        until = min(slot.fresh_until, slot.idle_until)
-        if slot.valid_until is not None:
-            until = min(until, now + max(0.0, slot.valid_until - self._wall().timestamp()))
-        self._sweep_at(until, slot)
-
-    def _remember(self, slot: AnySlot, change: Change) -> None:
-        """Note a change for a flight that has not pinned yet; beyond a bound, per source and for any key."""
-        slot.unseen.append(change)
-        if len(slot.unseen) > _UNSEEN_LIMIT:
-            newest: dict[str | None, int] = {}
-            for seen in slot.unseen:
-                newest[seen.source] = max(seen.version, newest.get(seen.source, 0))
-            slot.unseen = [Change(KeyExpr("**"), source, version) for source, version in newest.items()]
-
-    def _make_stale(self, slot: AnySlot, cause: Change | str, woken: list[Watcher]) -> None:
-        """Fence a flight or make an entry stale. From here on no read that begins is answered by it."""
-        if not slot.is_stale:
-            slot.fresh_until = NEVER
-            slot.dropped_by = cause
-        self._index.discard(slot)
-        flight = slot.flight
-        if flight is not None:
-            if self._flights.get(slot.key) is flight:
-                del self._flights[slot.key]
-            self._count["fences"] += 1
-        elif self._entries.get(slot.key) is slot:
-            slot.idle_until = self._monotonic() + self.keep_stale
-            self._sweep_at(slot.idle_until, slot)
-        woken.extend(slot.watchers)
-        slot.watchers.clear()
-
-    def _drop(self, key: Hashable, cause: str, woken: list[Watcher]) -> bool:
-        """Take the entry away altogether, and fence the flight."""
-        flight, slot = self._flights.get(key), self._entries.get(key)
-        if flight is not None and flight.begun:
-            self._make_stale(flight.slot, cause, woken)
-        if slot is not None:
-            self._make_stale(slot, cause, woken)
-            self._forget(slot)
-            self._chores.append(("remove", slot))
-        return flight is not None or slot is not None
-
-    def _forget(self, slot: AnySlot) -> None:
-        self._index.discard(slot)
-        if self._entries.get(slot.key) is slot:
-            del self._entries[slot.key]
-
-    def _sweep_at(self, when: float, slot: AnySlot) -> None:
-        if when < math.inf:
-            heapq.heappush(self._deadlines, (when, next(self._order), slot))
-            if len(self._deadlines) > 4 * len(self._entries) + 64:
-                alive = [item for item in self._deadlines if self._entries.get(item[2].key) is item[2]]
-                self._deadlines = list({id(item[2]): item for item in sorted(alive, reverse=True)}.values())
-                heapq.heapify(self._deadlines)
-
-    def _tidy(self) -> None:
-        """Carry out what the store and the clock have decided meanwhile."""
-        evictions = self._store.evictions
-        while evictions:
-            key, slot, cause = evictions.popleft()
-            if self._entries.get(key) is not slot:
-                continue
-            if cause == "size":
-                slot.evicted = True
-                self._count["evictions"] += 1
-                if not slot.watchers:  # a watched entry stays registered: its watcher must hear of a change
-                    self._forget(slot)
-            elif not slot.is_stale:
-                self._chores.append(("put", slot))  # an older slot overtook it on the way into the store
-        if self._deadlines and self._deadlines[0][0] <= (now := self._monotonic()):
-            self._sweep(now)
-
-    def _sweep(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, slot = heapq.heappop(self._deadlines)
-            if self._entries.get(slot.key) is not slot or slot.watchers:
-                continue
-            if now >= slot.idle_until if slot.is_stale else self._expired(slot, now):
-                self._count["expirations"] += not slot.is_stale
-                self._forget(slot)
-                self._chores.append(("remove", slot))
-            else:  # it was read meanwhile, or the wall clock was set back
-                until = slot.idle_until if slot.is_stale else min(slot.fresh_until, slot.idle_until)
-                self._sweep_at(max(now + 1.0, until), slot)
-
-    # ---------------------------------------------------------------- outside the lock
-
-    def _do_chores(self) -> None:
-        """Tell the store what has been decided. No lock is held: moka may call our listener from here."""
-        chores = self._chores
-        while chores:
-            try:
-                what, slot = chores.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            if what == "remove":
-                if self._find(slot.key) is slot:
-                    self._store.remove(slot.key)
-            elif self._entries.get(slot.key) is slot:
-                self._store.put(slot)
 
 
 def _plain(compute: Callable[[], Any]) -> Run[Any]:
@@ -710,7 +421,7 @@ def _plain(compute: Callable[[], Any]) -> Run[Any]:
         if inspect.iscoroutinefunction(compute):
             return await compute()
         value = await asyncio.to_thread(compute)
-        return await cast("Awaitable[Any]", value) if inspect.isawaitable(value) else value
+        return await value if inspect.isawaitable(value) else value
 
     return run
 
@@ -721,13 +432,3 @@ def _timestamp(moment: datetime | None) -> float | None:
     if moment.tzinfo is None:
         raise UsageError(f"valid_until={moment!r} has no time zone; give an aware datetime")
     return moment.timestamp()
-
-
-def _caused(error: BaseException, cause: BaseException) -> BaseException:
-    error.__cause__ = cause
-    return error
-
-
-def _call(watchers: Iterable[Watcher]) -> None:
-    for watcher in watchers:
-        watcher()

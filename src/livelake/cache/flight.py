@@ -1,38 +1,49 @@
 """A flight: one computation under way, and everyone who waits for it.
 
-Waiters may sit on any event loop. Each waits on a future of its own, so that one who is cancelled leaves
-alone. The outcome is read from the flight; the futures only say "now".
+    entered ──fly──► begun ──pin──► reading ──► landed      an answer: kept, unless a change overtook it
+                       │                │
+                       └────────────────┴──► ended          an error, for those who waited
+                                        └──► lost           its loop went away, or nobody waited: lead again
 
-All fields change under the lock of the cache; delivery happens outside it.
+Until it has begun, a flight will see every change, so none concerns it. Between begin and pin, a change that
+carries a version is remembered and compared with what is pinned; an event fences at once.
+
+Waiters may sit on any event loop. Each waits on a future of its own, so that one who is cancelled leaves alone.
+The outcome is read from the flight; the futures only say "now". All fields change under the registry's lock;
+delivery happens outside it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+import contextlib
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
+from livelake.cache.registry import Registry, Watcher
 from livelake.cache.slot import Slot
+from livelake.errors import BusyError
 from livelake.keys import KeyExpr
-
-if TYPE_CHECKING:
-    from livelake.cache.analytics_cache import AnalyticsCache
 
 V = TypeVar("V")
 Waiter = asyncio.Future[None]
+
+# How often a follower on another loop looks whether the loop that leads its flight is still there.
+_LEADER_CHECK = 1.0
 
 
 class Flight(Generic[V]):
     """What a computation is given, and what its waiters share."""
 
     __slots__ = (
-        "_cache",
-        "after",
+        "_after",
+        "_grace",
+        "_loop",
+        "_registry",
         "begun",
         "done",
         "error",
         "keep",
-        "loop",
         "lost",
         "reading",
         "slot",
@@ -40,19 +51,30 @@ class Flight(Generic[V]):
         "waiters",
     )
 
-    def __init__(self, cache: AnalyticsCache, slot: Slot[V], loop: asyncio.AbstractEventLoop) -> None:
-        self._cache = cache
+    def __init__(
+        self,
+        registry: Registry,
+        slot: Slot[V],
+        *,
+        grace: float,
+        pins: bool,
+        after: Flight[V] | None,
+    ) -> None:
+        self._registry = registry
+        self._grace = grace
+        self._loop = asyncio.get_running_loop()
+        self._after = after
         self.slot = slot
-        self.loop = loop
         self.task: asyncio.Task[None] | None = None
-        self.after: Flight[V] | None = None  # a forced-fresh flight begins when the one before it has ended
         self.waiters: dict[Waiter, asyncio.AbstractEventLoop] = {}
-        self.begun = False  # until the computation is called, every change will be seen by it
-        self.reading = True  # until it has pinned (where it does), changes with a version cannot fence it
+        self.begun = False
+        self.reading = not pins
         self.keep = True
         self.done = False
-        self.lost = False  # ended without an outcome: whoever still waits leads again
+        self.lost = False
         self.error: BaseException | None = None
+
+    # ---------------------------------------------------------------- for the computation
 
     def pin(
         self,
@@ -65,13 +87,171 @@ class Flight(Generic[V]):
         """Say what the computation has begun to read; returns False if a change has already overtaken it.
 
         ``versions`` maps each source to the version that is read; ``depends_on`` narrows the provisional
-        dependencies to the real ones; ``valid_until`` (wall clock, seconds) bounds the answer in time;
-        ``keep=False`` shares the answer with those who wait and keeps it for nobody else. To be called in
-        the transaction that reads, once, from any thread.
+        dependencies to the real ones; ``valid_until`` (wall clock, seconds since the epoch) bounds the answer in
+        time; ``keep=False`` shares the answer with those who wait and keeps it for nobody else. To be called once,
+        in the transaction that reads, from any thread.
         """
-        return self._cache._pin(self, versions, depends_on, valid_until, keep)
+        slot = self.slot
+        woken: list[Watcher] = []
+        with self._registry.lock:
+            slot.pinned = dict(versions)
+            if depends_on is not None:
+                self._registry.index.move(slot, frozenset(depends_on))
+            if valid_until is not None:
+                slot.valid_until = valid_until
+            self.keep = keep
+            self.reading = True
+            for change in slot.unseen:
+                if not slot.has_seen(change) and any(d.intersects(change.key) for d in slot.depends_on):
+                    self._registry.make_stale(slot, change, woken)
+                    break
+            slot.unseen.clear()
+            overtaken = slot.is_stale
+        call(woken)
+        return not overtaken
 
-    def take_waiters(self) -> list[tuple[Waiter, asyncio.AbstractEventLoop]]:
+    # ---------------------------------------------------------------- for the cache
+
+    @classmethod
+    def enter(
+        cls,
+        registry: Registry,
+        key: Hashable,
+        depends_on: frozenset[KeyExpr],
+        *,
+        grace: float,
+        pins: bool,
+    ) -> Flight[V]:
+        """Enter a new flight (lock held). One that it supersedes ends first, and is not kept."""
+        slot: Slot[V] = Slot(key, depends_on)
+        flight = cls(registry, slot, grace=grace, pins=pins, after=registry.flights.get(key))
+        slot.flight = flight
+        registry.index.register(slot)  # before anything is read (I2)
+        registry.flights[key] = flight
+        return flight
+
+    @property
+    def is_too_old_for_fresh(self) -> bool:
+        """Whether it may have read already, so that a reader who wants what is true *now* cannot join."""
+        return self.begun and self.reading
+
+    def join(self) -> Waiter:
+        """Begin to wait on this loop (lock held)."""
+        loop = asyncio.get_running_loop()
+        waiter: Waiter = loop.create_future()
+        self.waiters[waiter] = loop
+        return waiter
+
+    def launch(self, run: Run[V], lasts: float) -> asyncio.Task[None]:
+        """Start the computation; its answer is fresh for ``lasts`` seconds. On the loop that entered it."""
+        self.task = self._loop.create_task(self._fly(run, lasts))
+        return self.task
+
+    async def wait(self, waiter: Waiter) -> None:
+        """Wait for the outcome, also when the loop that leads the flight goes away."""
+        if self._loop is asyncio.get_running_loop():
+            await waiter
+            return
+        while not (await asyncio.wait((waiter,), timeout=_LEADER_CHECK))[0]:
+            if self._loop.is_closed():  # nobody will ever land it
+                self._end(lost=True)
+
+    def leave(self, waiter: Waiter) -> None:
+        """A caller was cancelled: it leaves alone. The last to leave gives the others a grace to come back."""
+        with self._registry.lock:
+            self.waiters.pop(waiter, None)
+            deserted = not self.waiters and not self.done
+        if deserted:
+            with contextlib.suppress(RuntimeError):  # its loop has closed: nothing is running any more
+                self._loop.call_soon_threadsafe(self._loop.call_later, self._grace, self._abandon)
+
+    # ---------------------------------------------------------------- the supervised task
+
+    async def _fly(self, run: Run[V], lasts: float) -> None:
+        """Every way out lands or ends the flight."""
+        slot, registry = self.slot, self._registry
+        try:
+            if self._after is not None:
+                await self._after._has_ended()
+                self._after = None
+            with registry.lock:
+                self.begun = True
+            begun = registry.monotonic()
+            slot.computed_at = registry.wall().timestamp()
+            slot.value = await run(self)
+            slot.cost = registry.monotonic() - begun
+            fits = registry.store.weigh(slot)
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                self._end(lost=True)
+                raise
+            error = BusyError(f"the computation of {slot.key!r} was cancelled from inside; try again")
+            error.__cause__ = cancelled
+            self._end(error=error)
+        except Exception as error:
+            self._end(error=error)
+        except BaseException:
+            self._end(lost=True)
+            raise
+        else:
+            self._land(begun + lasts, fits)
+
+    def _land(self, fresh_until: float, fits: bool) -> None:
+        """An answer is there: keep it unless a change overtook it, then tell everyone who waits."""
+        slot, registry = self.slot, self._registry
+        woken: list[Watcher] = []
+        with registry.lock:
+            slot.landed_at = registry.monotonic()
+            if slot.unseen and not slot.is_stale:  # it never said what it read: nothing vouches for it
+                registry.make_stale(slot, slot.unseen[0], woken)
+            current = registry.flights.get(slot.key) is self
+            if current:
+                del registry.flights[slot.key]
+            slot.landed = True
+            slot.flight = None
+            self.done = True
+            registry.count["computed"] += 1
+            if current and self.keep and fits and not slot.is_stale and not registry.closed:
+                registry.keep(slot, fresh_until, woken)
+            elif not slot.watchers:
+                registry.index.discard(slot)
+            waiters = self._take_waiters()
+        registry.do_chores()
+        _deliver(waiters)
+        call(woken)
+
+    def _end(self, *, error: BaseException | None = None, lost: bool = False) -> None:
+        """No answer: an error for those who waited, or lost, and they lead again."""
+        slot, registry = self.slot, self._registry
+        with registry.lock:
+            if registry.flights.get(slot.key) is self:
+                del registry.flights[slot.key]
+            registry.index.discard(slot)
+            slot.flight = None
+            slot.watchers.clear()  # whoever watches is told by the error
+            self.error, self.lost, self.done = error, lost, True
+            registry.count["errors"] += error is not None
+            waiters = self._take_waiters()
+        _deliver(waiters)
+
+    async def _has_ended(self) -> None:
+        """Wait for the end, however it comes, without counting as one who wants the answer."""
+        if self.task is not None and self._loop is asyncio.get_running_loop():
+            await asyncio.wait((self.task,))
+
+    def _abandon(self) -> None:
+        """Cancel it if nobody has come back. Runs on the loop that leads it."""
+        with self._registry.lock:
+            if self.waiters or self.done:
+                return
+            if self._registry.flights.get(self.slot.key) is self:
+                del self._registry.flights[self.slot.key]  # a new caller begins anew, and does not join the dying
+            self._registry.count["abandoned"] += 1
+        assert self.task is not None
+        self.task.cancel()
+
+    def _take_waiters(self) -> list[tuple[Waiter, asyncio.AbstractEventLoop]]:
         waiters = list(self.waiters.items())
         self.waiters.clear()
         return waiters
@@ -80,20 +260,24 @@ class Flight(Generic[V]):
 Run = Callable[[Flight[V]], Awaitable[V]]
 
 
-def deliver(waiters: Iterable[tuple[Waiter, asyncio.AbstractEventLoop]]) -> None:
+def call(watchers: Iterable[Watcher]) -> None:
+    """Tell the watchers of overtaken slots, in the thread that heard of the change, no lock held."""
+    for watcher in watchers:
+        watcher()
+
+
+def _deliver(waiters: Iterable[tuple[Waiter, asyncio.AbstractEventLoop]]) -> None:
     """Wake each waiter on its own loop. A loop that has closed meanwhile has nobody left to wake."""
     try:
-        here = asyncio.get_running_loop()
+        here: Any = asyncio.get_running_loop()
     except RuntimeError:
         here = None
     for waiter, loop in waiters:
         if loop is here:
             _wake(waiter)
         else:
-            try:
+            with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_wake, waiter)
-            except RuntimeError:
-                continue
 
 
 def _wake(waiter: Waiter) -> None:

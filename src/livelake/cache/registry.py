@@ -1,0 +1,203 @@
+"""The registry: which slots there are, and what becomes of them. The state of the cache behind one lock.
+
+`entries` and `flights` are the truth; the index finds the slots that a change concerns; the store (moka) only
+decides which entries are worth their bytes. Every method but `do_chores` is called with `lock` held, and none
+calls moka, user code or an event loop: such work is queued as a *chore*, or handed back in ``woken``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Literal
+
+from livelake.cache.dependencies import Dependencies
+from livelake.cache.slot import FOREVER, NEVER, Change, Slot
+from livelake.cache.store import Store
+from livelake.clock import Clock
+from livelake.errors import ClosedError
+from livelake.keys import KeyExpr
+
+if TYPE_CHECKING:
+    from livelake.cache.flight import Flight
+
+AnySlot = Slot[Any]
+Watcher = Callable[[], None]
+
+# Changes remembered for one flight that has not said yet what it reads; more are folded into "anything".
+_UNSEEN_LIMIT = 64
+
+
+class Registry:
+    """See the module. Times are float seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        time_to_live: float | None,
+        time_to_idle: float | None,
+        keep_stale: float,
+    ) -> None:
+        self.lock = threading.Lock()
+        self.store = store
+        self.entries: dict[Hashable, AnySlot] = {}
+        self.flights: dict[Hashable, Flight[Any]] = {}
+        self.index = Dependencies()
+        self.count: Counter[str] = Counter()
+        self.hits = itertools.count()  # `next` is atomic, and a hit takes no lock
+        self.closed = False
+        self.monotonic = clock.monotonic
+        self.wall = clock.now
+        self.time_to_live = FOREVER if time_to_live is None else time_to_live
+        self.time_to_idle = FOREVER if time_to_idle is None else time_to_idle
+        self.keep_stale = keep_stale
+        self._deadlines: list[tuple[float, int, AnySlot]] = []
+        self._order = itertools.count()
+        self._chores: deque[tuple[Literal["put", "remove"], AnySlot]] = deque()
+
+    def check_open(self) -> None:
+        if self.closed:
+            raise ClosedError("this cache is closed")
+
+    def fresh_entry(self, key: Hashable) -> AnySlot | None:
+        slot = self.entries.get(key)
+        if slot is None:
+            return None
+        now = self.monotonic()
+        if slot.is_stale or self.expired(slot, now):
+            return None
+        slot.idle_until = now + self.time_to_idle
+        return slot
+
+    def expired(self, slot: AnySlot, now: float) -> bool:
+        return (
+            now >= slot.fresh_until
+            or now >= slot.idle_until
+            or (slot.valid_until is not None and self.wall().timestamp() >= slot.valid_until)
+        )
+
+    def keep(self, slot: AnySlot, fresh_until: float, woken: list[Watcher]) -> None:
+        """Make a landed slot the entry of its key."""
+        before = self.entries.get(slot.key)
+        if before is not None:
+            self.make_stale(before, "replaced", woken)
+        now = self.monotonic()
+        slot.fresh_until = fresh_until
+        slot.idle_until = now + self.time_to_idle
+        self.entries[slot.key] = slot
+        until = min(slot.fresh_until, slot.idle_until)
+        if slot.valid_until is not None:
+            until = min(until, now + max(0.0, slot.valid_until - self.wall().timestamp()))
+        self._sweep_at(until, slot)
+        self._chores.append(("put", slot))
+
+    def concern(self, slot: AnySlot, change: Change, woken: list[Watcher]) -> bool:
+        """A change under something that ``slot`` depends on; True if it made an entry stale."""
+        flight = slot.flight
+        if slot.has_seen(change) or (flight is not None and not flight.begun):
+            return False
+        if flight is not None and change.source is not None and not flight.reading:
+            self._remember(slot, change)
+            return False
+        self.make_stale(slot, change, woken)
+        return slot.landed
+
+    def _remember(self, slot: AnySlot, change: Change) -> None:
+        """Note a change for a flight that has not pinned yet; beyond a bound, per source and for any key."""
+        slot.unseen.append(change)
+        if len(slot.unseen) > _UNSEEN_LIMIT:
+            newest: dict[str | None, int] = {}
+            for seen in slot.unseen:
+                newest[seen.source] = max(seen.version, newest.get(seen.source, 0))
+            slot.unseen = [Change(KeyExpr("**"), source, version) for source, version in newest.items()]
+
+    def make_stale(self, slot: AnySlot, cause: Change | str, woken: list[Watcher]) -> None:
+        """Fence a flight or make an entry stale. From here on no read that begins is answered by it."""
+        if not slot.is_stale:
+            slot.fresh_until = NEVER
+            slot.dropped_by = cause
+        self.index.discard(slot)
+        flight = slot.flight
+        if flight is not None:
+            if self.flights.get(slot.key) is flight:
+                del self.flights[slot.key]
+            self.count["fences"] += 1
+        elif self.entries.get(slot.key) is slot:
+            slot.idle_until = self.monotonic() + self.keep_stale
+            self._sweep_at(slot.idle_until, slot)
+        woken.extend(slot.watchers)
+        slot.watchers.clear()
+
+    def drop(self, key: Hashable, cause: str, woken: list[Watcher]) -> bool:
+        """Take the entry away altogether, and fence the flight."""
+        flight, slot = self.flights.get(key), self.entries.get(key)
+        if flight is not None and flight.begun:
+            self.make_stale(flight.slot, cause, woken)
+        if slot is not None:
+            self.make_stale(slot, cause, woken)
+            self.forget(slot)
+            self._chores.append(("remove", slot))
+        return flight is not None or slot is not None
+
+    def forget(self, slot: AnySlot) -> None:
+        self.index.discard(slot)
+        if self.entries.get(slot.key) is slot:
+            del self.entries[slot.key]
+
+    def _sweep_at(self, when: float, slot: AnySlot) -> None:
+        if when < math.inf:
+            heapq.heappush(self._deadlines, (when, next(self._order), slot))
+            if len(self._deadlines) > 4 * len(self.entries) + 64:
+                alive = [item for item in self._deadlines if self.entries.get(item[2].key) is item[2]]
+                self._deadlines = list({id(item[2]): item for item in sorted(alive, reverse=True)}.values())
+                heapq.heapify(self._deadlines)
+
+    def tidy(self) -> None:
+        """Carry out what the store and the clock have decided meanwhile."""
+        evictions = self.store.evictions
+        while evictions:
+            key, slot, cause = evictions.popleft()
+            if self.entries.get(key) is not slot:
+                continue
+            if cause == "size":
+                slot.evicted = True
+                self.count["evictions"] += 1
+                if not slot.watchers:  # a watched entry stays registered: its watcher must hear of a change
+                    self.forget(slot)
+            elif not slot.is_stale:
+                self._chores.append(("put", slot))  # an older slot overtook it on the way into the store
+        if self._deadlines and self._deadlines[0][0] <= (now := self.monotonic()):
+            self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, slot = heapq.heappop(self._deadlines)
+            if self.entries.get(slot.key) is not slot or slot.watchers:
+                continue
+            if now >= slot.idle_until if slot.is_stale else self.expired(slot, now):
+                self.count["expirations"] += not slot.is_stale
+                self.forget(slot)
+                self._chores.append(("remove", slot))
+            else:  # it was read meanwhile, or the wall clock was set back
+                until = slot.idle_until if slot.is_stale else min(slot.fresh_until, slot.idle_until)
+                self._sweep_at(max(now + 1.0, until), slot)
+
+    def do_chores(self) -> None:
+        """Tell the store what has been decided. No lock is held: moka may call our listener from here."""
+        chores = self._chores
+        while chores:
+            try:
+                what, slot = chores.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            if what == "remove":
+                if self.store.get(slot.key) is slot:
+                    self.store.remove(slot.key)
+            elif self.entries.get(slot.key) is slot:
+                self.store.put(slot)
