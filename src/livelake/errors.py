@@ -6,13 +6,15 @@ are mapped once, at the door of the library that raises them, with ``raise … f
     LivelakeError
     ├── UsageError           the caller: the call, the SQL, a parameter, a file of theirs
     │   ├── KeyExprError       a key expression that is not one
+    │   ├── EventError         an event that is not one, or whose bytes cannot be read
     │   ├── QueryError         SQL that is refused, or that DuckDB cannot run
     │   ├── ParameterError     a query parameter that is missing, unknown or of the wrong type
     │   ├── ConfigError        a dashboard folder or setting; names file and line
     │   ├── NotFoundError      no query, dashboard, table or snapshot of that name
     │   └── ClosedError        used after close
     ├── SourceError          whoever runs the data: a file, catalog, lock, network
-    │   └── LockedError        another process holds the database file
+    │   ├── LockedError        another process holds the database file
+    │   └── ConflictError      another transaction was first; nothing was written, trying again is safe
     ├── BusyError            nobody yet: try again later (queue full, deadline passed)
     └── InternalError        us: an invariant broke; please report it
 """
@@ -32,6 +34,10 @@ class UsageError(LivelakeError):
 
 class KeyExprError(UsageError, ValueError):
     """A text that is not a key expression; the message names the chunk and the rule."""
+
+
+class EventError(UsageError, ValueError):
+    """An event that cannot be published, or bytes that are none; the message names the field or limit."""
 
 
 class QueryError(UsageError):
@@ -66,6 +72,10 @@ class SourceError(LivelakeError):
 
 class LockedError(SourceError):
     """Another process holds the database file; the message names it and the remedy."""
+
+
+class ConflictError(SourceError):
+    """Another transaction changed the same data first; this one left nothing behind. Safe to try again."""
 
 
 class BusyError(LivelakeError):

@@ -80,18 +80,7 @@ class AnalyticsCache:
 
     def get(self, key: Hashable, default: Any = None) -> Any:
         """The fresh value under ``key``, or ``default``. Never computes, never waits."""
-        slot = self._find(key)
-        if slot is not None:
-            now = self._monotonic()
-            if (
-                now < slot.fresh_until
-                and now < slot.idle_until
-                and (slot.valid_until is None or self._wall().timestamp() < slot.valid_until)
-            ):
-                slot.idle_until = now + self._idle
-                next(self._hits)
-                return slot.value
-        slot = self._look(key)
+        slot = self.peek(key) or self._look(key)
         return default if slot is None else slot.value
 
     async def get_or_compute(

@@ -63,9 +63,7 @@ def parse(uri: str, name: str | None = None) -> Catalog:
         return Catalog(name or "memory", uri, Log.NONE)
     if scheme != "ducklake":
         if re.match(r"[a-z][a-z0-9+.-]+://", uri):
-            raise UsageError(
-                f"{uri!r} is not a database that can be attached; write ducklake:{uri} for a DuckLake"
-            )
+            raise UsageError(f"{uri!r} is not a database that can be attached; write ducklake:{uri} for a DuckLake")
         path = Path(uri).expanduser().absolute()
         return Catalog(_name(name, path.stem, uri), uri, Log.NONE, path)
     if not rest:
@@ -84,17 +82,13 @@ def attach(engine: Engine, session: Session, catalog: Catalog, *, read_only: boo
     path = catalog.path
     if path is not None and not path.exists():
         if read_only or not create:
-            raise SourceError(
-                f"{catalog.uri}: there is no file {path}; check the path, or create the database first"
-            )
+            raise SourceError(f"{catalog.uri}: there is no file {path}; check the path, or create the database first")
         if not path.parent.is_dir():
             raise SourceError(f"{catalog.uri}: there is no folder {path.parent} to create {path.name} in")
     if catalog.log is Log.NONE:
         _attach_plain(session, catalog, read_only=read_only)
     else:
-        _attach_lake(
-            engine, session, catalog, read_only=read_only, is_new=path is not None and not path.exists()
-        )
+        _attach_lake(engine, session, catalog, read_only=read_only, is_new=path is not None and not path.exists())
 
 
 def _attach_plain(session: Session, catalog: Catalog, *, read_only: bool) -> None:
@@ -106,9 +100,7 @@ def _attach_plain(session: Session, catalog: Catalog, *, read_only: bool) -> Non
     session.execute(f"ATTACH {literal(str(catalog.path))} AS {identifier(catalog.name)}{options}")
 
 
-def _attach_lake(
-    engine: Engine, session: Session, catalog: Catalog, *, read_only: bool, is_new: bool
-) -> None:
+def _attach_lake(engine: Engine, session: Session, catalog: Catalog, *, read_only: bool, is_new: bool) -> None:
     engine.load_extension("ducklake")
     options = ["READ_ONLY"] if read_only else []
     if catalog.log is Log.SQLITE:
@@ -125,9 +117,7 @@ def _attach_lake(
         options.append(f"DATA_PATH {literal(f'{catalog.path}.files{os.sep}')}")
     try:
         session.execute(f"{where} ({', '.join(options)})" if options else where)
-        stored = session.fetchall(
-            f"SELECT value FROM {catalog.metadata}.ducklake_metadata WHERE key = 'data_path'"
-        )
+        stored = session.fetchall(f"SELECT value FROM {catalog.metadata}.ducklake_metadata WHERE key = 'data_path'")
     except QueryError as error:
         raise SourceError(f"{catalog.uri} cannot be attached as a DuckLake: {error}") from error
     data_path = str(stored[0][0]) if stored else ""
@@ -147,9 +137,7 @@ def _attach_lake(
 def _name(given: str | None, stem: str, uri: str) -> str:
     name = given or stem
     if not name or name in ("system", "temp"):
-        raise UsageError(
-            f"{uri!r} would be attached as {name!r}, which cannot be; give it a name (as_name=…)"
-        )
+        raise UsageError(f"{uri!r} would be attached as {name!r}, which cannot be; give it a name (as_name=…)")
     return name
 
 
@@ -158,6 +146,4 @@ def find(catalogs: dict[str, Catalog], name: str) -> Catalog:
     try:
         return catalogs[name]
     except KeyError:
-        raise NotFoundError(
-            f"no catalog {name!r} is attached; there is {', '.join(sorted(catalogs))}"
-        ) from None
+        raise NotFoundError(f"no catalog {name!r} is attached; there is {', '.join(sorted(catalogs))}") from None

@@ -23,9 +23,7 @@ _TABLE_BY_ID = frozenset(
     }
 )
 # Files are rewritten; the rows stay.
-_COMPACTION = frozenset(
-    {"inline_flush", "flushed_inlined", "merge_adjacent", "rewrite_delete", "compacted_table"}
-)
+_COMPACTION = frozenset({"inline_flush", "flushed_inlined", "merge_adjacent", "rewrite_delete", "compacted_table"})
 
 _ITEM = re.compile(r'(?P<key>[a-z_]+):(?P<value>(?:"(?:[^"]|"")*"(?:\.|(?=,|$)))+|[^,"]*)(?:,|$)')
 _NAME = re.compile(r'"((?:[^"]|"")*)"')
@@ -88,9 +86,7 @@ def decode(snapshot: int, schema_version: int, changes_made: str | None) -> Comm
     while position < len(text):
         item = _ITEM.match(text, position)
         if item is None:
-            return Commit(
-                snapshot, schema_version, everything=f"a change that cannot be read: {text[position:]!r}"
-            )
+            return Commit(snapshot, schema_version, everything=f"a change that cannot be read: {text[position:]!r}")
         position = item.end()
         key, value = item["key"], item["value"]
         if key in _COMPACTION:

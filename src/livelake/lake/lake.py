@@ -10,22 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Self, cast
 
 from livelake.cache import AnalyticsCache, Flight, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Session, Statement, TableRef, gate, identifier
+from livelake.engine import Engine, Reads, Session, Statement, gate, identifier, reads
 from livelake.errors import BusyError, ClosedError, ConflictError, QueryError
 from livelake.keys import KeyExpr
+from livelake.keys import catalog as catalog_key
 from livelake.keys import table as table_key
 from livelake.lake.answer import Answer, Footprint, Result
 from livelake.lake.catalog import Catalog, attach, parse
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
-from livelake.lake.plans import Plan, Plans
+from livelake.lake.plans import Plan, Plans, catalogs_of
 from livelake.lake.transaction import Transaction
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why
@@ -35,6 +36,8 @@ from livelake.token import Token
 _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
 _NO_KEYS: frozenset[KeyExpr] = frozenset()
 _CONFLICT_RETRIES = 8
+# What a declared ``ttl`` makes bearable: answers that grow old without any commit.
+_BOUNDED_BY_TTL = frozenset({"time", "files"})
 
 
 class Query(NamedTuple):
@@ -65,7 +68,9 @@ class Lake:
         self.default = default
         self.cache = cache
         self._clock = clock
-        self._space = "|".join(sorted(f"{c.name}={c.uri}" for c in catalogs.values()))
+        # What makes one text mean different things: where its names lead, and settings that change answers.
+        attached = sorted(f"{c.name}={c.path or c.uri}" for c in catalogs.values())
+        self._space = "\n".join([default, *attached, engine.settings_fingerprint()])
         self._plans = Plans()
         self._closed = False
         logs = [SnapshotLog(engine, c) if c.is_lake else CountedLog(c) for c in catalogs.values()]
@@ -94,15 +99,13 @@ class Lake:
         catalogs += [parse(other, name) for name, other in (others or {}).items()]
         default = catalogs[0].name
 
-        def begin() -> Self:
-            engine = Engine(
-                workers=workers, prepare=lambda session: session.execute(f"USE {identifier(default)}")
-            )
+        def begin() -> Lake:
+            engine = Engine(workers=workers)
             try:
-                session = engine.cursor(prepared=False)
-                for catalog in catalogs:
-                    attach(engine, session, catalog, read_only=read_only, create=create)
-                session.close()
+                with engine.cursor() as session:
+                    for catalog in catalogs:
+                        attach(engine, session, catalog, read_only=read_only, create=create)
+                engine.prepare(lambda session: session.execute(f"USE {identifier(default)}"))
                 kept = AnalyticsCache(1_000, None, None, 256 << 20, clock=clock) if cache is None else cache
                 named = {catalog.name: catalog for catalog in catalogs}
                 return cls(engine, named, default, kept, clock=clock, poll_interval=poll_interval)
@@ -110,7 +113,7 @@ class Lake:
                 engine.close()
                 raise
 
-        lake = await asyncio.to_thread(begin)
+        lake = cast("Self", await asyncio.to_thread(begin))
         lake.watcher.start()
         return lake
 
@@ -161,6 +164,10 @@ class Lake:
             return self._result(await asyncio.wait_for(reading, timeout))
         except TimeoutError:
             raise BusyError(f"no answer within {timeout:g} s to {_short(sql)}; allow more time") from None
+
+    async def check(self, sql: str) -> Statement:
+        """That ``sql`` is exactly one SELECT; runs nothing. Raises `QueryError`."""
+        return await self.engine.pool.run(lambda session: gate(session, sql, reads_only=True))
 
     async def fetch(
         self,
@@ -215,17 +222,18 @@ class Lake:
             pinned = self._snapshots(session, plan.catalogs, counted)
             if plan.schemas == self._schemas(pinned):
                 return plan, pinned
-        found = self._plans.make(session, sql)
-        plan = Plan(found, {})
-        pinned = self._snapshots(session, plan.catalogs, counted)
+        gate(session, sql, reads_only=True)
+        texts = session.plan(sql), session.parse(sql)
+        pinned = self._snapshots(session, catalogs_of(reads(*texts)), counted)
+        found = reads(*texts, heads=pinned)
+        if found.changes:
+            raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
         plan = Plan(found, self._schemas(pinned))
         if found.planned and None not in plan.schemas.values():
             self._plans.remember(sql, plan)
         return plan, pinned
 
-    def _snapshots(
-        self, session: Session, names: Iterable[str], counted: Mapping[str, int]
-    ) -> dict[str, int]:
+    def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
         pinned: dict[str, int] = {}
         for name in names:
             if name in counted:
@@ -245,26 +253,26 @@ class Lake:
 
     def _footprint(self, found: Reads, pinned: Mapping[str, int], question: Query) -> Footprint:
         why_not = found.why_not
+        valid_until = None
+        if question.ttl is not None and found.obstacles and found.obstacles.keys() <= _BOUNDED_BY_TTL:
+            why_not = None
+            valid_until = self._clock.now() + timedelta(seconds=question.ttl)
         tables: dict[str, int] = {}
         keys = set(question.depends_on)
+        for name in found.catalogs:
+            keys.add(catalog_key(name))
         for table in found.tables:
             log = self.watcher.logs.get(table.catalog)
+            name = f"{table.catalog}.{table.schema}.{table.table}"
             if log is None:
-                why_not = (
-                    why_not or f"it reads {table.catalog}.{table.schema}.{table.table}, which nobody watches"
-                )
-                continue
-            snapshot = pinned[table.catalog]
-            if table.pinned and table.snapshot is not None:
-                tables[_qualified(table)] = table.snapshot  # AT (VERSION => n): it cannot change
-                continue
-            known = log.version_of(table.schema, table.table) if isinstance(log, SnapshotLog) else snapshot
-            tables[_qualified(table)] = min(known, snapshot)
-            keys.add(table_key(table.catalog, table.schema, table.table))
-        valid_until = None
-        if why_not is not None and question.ttl is not None and not found.volatile:
-            why_not = None
-            valid_until = datetime.fromtimestamp(self._clock.now().timestamp() + question.ttl, UTC)
+                why_not = why_not or f"it reads {name}, which nobody watches"
+            elif table.pinned and table.snapshot is not None:
+                tables[name] = table.snapshot  # AT (VERSION => n): it cannot change
+            else:
+                snapshot = pinned[table.catalog]
+                known = log.version_of(table.schema, table.table) if isinstance(log, SnapshotLog) else snapshot
+                tables[name] = min(known, snapshot)
+                keys.add(table_key(table.catalog, table.schema, table.table))
         return Footprint(
             as_of=dict(pinned),
             tables=tables,
@@ -285,9 +293,7 @@ class Lake:
             if not behind:
                 return
             if self._clock.monotonic() > deadline:
-                raise BusyError(
-                    f"not_before asks for {behind}, but the newest commits here are {dict(heads)}"
-                )
+                raise BusyError(f"not_before asks for {behind}, but the newest commits here are {dict(heads)}")
             await asyncio.to_thread(self.watcher.look)
             if any(self.watcher.heads()[name] < version for name, version in behind.items()):
                 await asyncio.sleep(self.watcher.interval)
@@ -309,9 +315,7 @@ class Lake:
 
         statement = await self.engine.writer.run(lambda session: self._check_write(session, sql))
         if statement.kind in ("TRANSACTION", "ATTACH", "DETACH", "SET", "LOAD"):
-            raise QueryError(
-                f"{statement.kind} changes the session, not data; see transaction() and open(attach=…)"
-            )
+            raise QueryError(f"{statement.kind} changes the session, not data; see transaction() and open(attach=…)")
         for attempt in range(_CONFLICT_RETRIES):
             try:
                 return await self.engine.writer.run(write)
@@ -326,6 +330,18 @@ class Lake:
         """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block."""
         async with Transaction(self.engine.writer, self._committed) as transaction:
             yield transaction
+
+    async def maintain(self, statements: Sequence[str]) -> None:
+        """Run a lake's upkeep (flush, merge, expire, clean up) on the writer's lane, outside of a transaction.
+
+        For statements that change no answer; their snapshots are seen like any other.
+        """
+
+        def run(session: Session) -> None:
+            for sql in statements:
+                session.execute(sql)
+
+        await self.engine.writer.run(run)
 
     def _check_write(self, session: Session, sql: str) -> Statement:
         return gate(session, sql, reads_only=False)
@@ -346,9 +362,7 @@ class Lake:
 
     # ---------------------------------------------------------------- explaining
 
-    async def why(
-        self, sql: str, parameters: Parameters = None, *, depends_on: str | Iterable[str] = ()
-    ) -> Why:
+    async def why(self, sql: str, parameters: Parameters = None, *, depends_on: str | Iterable[str] = ()) -> Why:
         """What the query depends on, whether its answer is kept, and what the latest commits meant for it."""
         question = self.ask(sql, parameters, depends_on=depends_on)
         entry = self.cache.explain(question.key)
@@ -406,10 +420,6 @@ class Lake:
     def __repr__(self) -> str:
         names = ", ".join(f"{c.name}={c.uri}" for c in self.catalogs.values())
         return f"<Lake {names}{' closed' if self._closed else ''}>"
-
-
-def _qualified(table: TableRef) -> str:
-    return f"{table.catalog}.{table.schema}.{table.table}"
 
 
 def _short(sql: str) -> str:

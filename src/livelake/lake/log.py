@@ -8,6 +8,7 @@ Not thread-safe: the watcher that owns a log holds a lock around every call.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 
@@ -46,9 +47,10 @@ class SnapshotLog:
         self._versions: dict[tuple[str, str], int] = {}
         self._names = Names({})
         # SQLite deletes its WAL when the last reader closes the file, and DuckDB closes it after each
-        # transaction. Two sessions take turns so that one always holds it open.
+        # transaction: every reader would stall. Two sessions take turns, so that one always holds it open.
         self._sessions = deque([engine.cursor(), engine.cursor()])
         self._in_turn = catalog.log is Log.SQLITE
+        self._held = contextlib.ExitStack()
         self._read_names()
         self._read_all()
 
@@ -79,6 +81,7 @@ class SnapshotLog:
         return News(tuple(changes.items()), commits)
 
     def close(self) -> None:
+        self._held.close()
         for session in self._sessions:
             session.close()
 
@@ -162,23 +165,20 @@ class SnapshotLog:
         )
         if not self._in_turn:
             return self._typed(self._sessions[0].fetchall(select.format(self.catalog.metadata + ".")))
-        session, before = self._sessions
-        session.execute("BEGIN")
-        try:
-            query = f"FROM sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
+        session = self._sessions[1]
+        query = f"FROM sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
+        with contextlib.ExitStack() as beginning:
+            beginning.enter_context(session.transaction())
             rows = self._typed(session.fetchall(query))
-        except BaseException:
-            session.rollback()
-            raise
-        before.rollback()
+            before, self._held = self._held, beginning.pop_all()
+        before.close()
         self._sessions.rotate()
         return rows
 
     @staticmethod
     def _typed(rows: list[tuple[object, ...]]) -> list[tuple[int, int, str | None, str]]:
         return [
-            (int(str(row[0])), int(str(row[1])), None if row[2] is None else str(row[2]), str(row[3]))
-            for row in rows
+            (int(str(row[0])), int(str(row[1])), None if row[2] is None else str(row[2]), str(row[3])) for row in rows
         ]
 
 

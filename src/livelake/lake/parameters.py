@@ -28,12 +28,10 @@ def canonical(parameters: Parameters) -> Hashable:
         flat: list[Hashable] = []
         for name, value in parameters.items() if len(parameters) == 1 else sorted(parameters.items()):
             kind = type(value)
-            flat += (name, kind, value if kind in _PLAIN else _canonical(value, name))
+            flat.extend((name, kind, value if kind in _PLAIN else _canonical(value, name)))
         return tuple(flat)
     if isinstance(parameters, str | bytes):
-        raise ParameterError(
-            f"parameters are a mapping or a sequence, not {parameters!r}; write [{parameters!r}]"
-        )
+        raise ParameterError(f"parameters are a mapping or a sequence, not {parameters!r}; write [{parameters!r}]")
     return tuple((type(value), _canonical(value, str(n))) for n, value in enumerate(parameters, 1))
 
 

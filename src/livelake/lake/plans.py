@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from livelake.engine import Reads, Session, gate, reads
+from livelake.engine import Reads
 
 _REMEMBERED = 2_000
 
@@ -26,7 +26,7 @@ class Plan:
     @property
     def catalogs(self) -> frozenset[str]:
         """Every catalog that is read."""
-        return frozenset(table.catalog for table in self.reads.tables)
+        return catalogs_of(self.reads)
 
 
 class Plans:
@@ -44,13 +44,13 @@ class Plans:
                 self._plans.move_to_end(sql)
             return plan
 
-    def make(self, session: Session, sql: str) -> Reads:
-        """Plan a text in the session's open transaction. Raises `QueryError` for what is not one read."""
-        gate(session, sql, reads_only=True)
-        return reads(session.plan(sql), session.parse(sql))
-
     def remember(self, sql: str, plan: Plan) -> None:
         with self._lock:
             self._plans[sql] = plan
             if len(self._plans) > _REMEMBERED:
                 self._plans.popitem(last=False)
+
+
+def catalogs_of(found: Reads) -> frozenset[str]:
+    """Every catalog that is read, by table or as a whole."""
+    return found.catalogs | {table.catalog for table in found.tables}

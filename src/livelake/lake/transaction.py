@@ -63,9 +63,7 @@ class Transaction:
         def step(session: Session) -> None:
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 some = rows[start : start + _ROWS_AT_ONCE]
-                session.execute(
-                    into + ", ".join([one] * len(some)), [v for row in some for v in row.values()]
-                )
+                session.execute(into + ", ".join([one] * len(some)), [v for row in some for v in row.values()])
 
         await self._do(step)
 

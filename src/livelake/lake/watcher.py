@@ -104,9 +104,7 @@ class Watcher:
                 self.look()
             except LivelakeError as error:
                 if self.failure is None:
-                    log.warning(
-                        "the commit log cannot be read; what depends on it is not served as fresh: %s", error
-                    )
+                    log.warning("the commit log cannot be read; what depends on it is not served as fresh: %s", error)
                 self.failure = error
             except Exception:
                 log.exception("the watcher met an error that it does not know; it goes on")

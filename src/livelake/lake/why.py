@@ -32,9 +32,7 @@ class Why:
         if self.why_not:
             lines.append(f"never kept: {self.why_not}")
         elif self.state == "fresh":
-            lines.append(
-                f"kept: fresh, {self.age or 0:.1f} s old, took {(self.cost or 0) * 1e3:.1f} ms to compute"
-            )
+            lines.append(f"kept: fresh, {self.age or 0:.1f} s old, took {(self.cost or 0) * 1e3:.1f} ms to compute")
         elif self.dropped_by:
             lines.append(f"dropped: {self.dropped_by}")
         else:
@@ -42,8 +40,6 @@ class Why:
         lines += [f"reads {name}, last changed at {version}" for name, version in sorted(self.tables.items())]
         if not self.tables and not self.why_not:
             lines.append("reads no table")
-        lines += [
-            f"depends on {expression}" for expression in self.depends_on if not expression.startswith("lake/")
-        ]
+        lines += [f"depends on {expression}" for expression in self.depends_on if not expression.startswith("lake/")]
         lines += self.commits
         return "\n".join(lines)

@@ -69,8 +69,8 @@ class Feed:
     """The successive results of a query for one watcher: the present one first, then each that differs.
 
     An async iterator, for one task; made by `LiveLake.live`. It ends when it is closed. If the query fails
-    before it ever answered, the error is raised; later failures yield the last good result with status ``stale`` and its
-    ``error`` said, until the query answers again. Cancelling the iteration loses nothing.
+    before it ever answered, the error is raised; later failures yield the last good result with status ``stale``
+    and its ``error`` said, until the query answers again. Cancelling the iteration loses nothing.
     """
 
     def __init__(self, topic: Topic, leave: Callable[[], None]) -> None:

@@ -47,9 +47,7 @@ class Refresher:
         self.rounds = 0
         self.failures = 0
 
-    def watch(
-        self, load: Load[T], publish: Callable[[T], None], fail: Callable[[Exception], None]
-    ) -> Watched[T]:
+    def watch(self, load: Load[T], publish: Callable[[T], None], fail: Callable[[Exception], None]) -> Watched[T]:
         """Begin to keep one thing true. ``publish`` and ``fail`` are called on this loop, in order."""
         watched = Watched(self, load, publish, fail)
         task = asyncio.get_running_loop().create_task(watched.run())

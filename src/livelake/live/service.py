@@ -75,9 +75,7 @@ class LiveLake(Lake):
         if self._closed:
             raise ClosedError("this lake is closed")
         if asyncio.get_running_loop() is not self._loop:
-            raise UsageError(
-                "live queries belong to the event loop that opened the lake; open it on this one"
-            )
+            raise UsageError("live queries belong to the event loop that opened the lake; open it on this one")
         watch = self._watches.get(question.key)
         if watch is None:
             self._watches[question.key] = watch = _Watch()

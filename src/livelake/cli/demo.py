@@ -1,0 +1,154 @@
+"""``demo``: this machine's own telemetry in a DuckLake, live in the browser. Nothing to set up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import webbrowser
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+
+import livelake
+from livelake.cli import telemetry
+from livelake.errors import LivelakeError, SourceError
+from livelake.live import LiveLake
+
+log = logging.getLogger("livelake.demo")
+
+_PERIOD = 1.0
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Another if it is taken."
+)
+@click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), help="Keep the lake here.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+def demo(host: str, port: int, folder: Path | None, no_browser: bool) -> None:
+    """Show this machine's own telemetry live: a DuckLake, one commit a second, a dashboard that moves by itself."""
+    from livelake import web  # the web part is imported by those who serve
+
+    listener = _listen(host, port)
+    with listener, _home(folder) as home, as_file(files("livelake") / "examples" / "machine") as dashboards:
+        found = web.dashboards(dashboards)
+        uri = f"ducklake:sqlite:{home / 'machine.sqlite'}"
+
+        async def run() -> None:
+            async with livelake.open(uri, as_name=telemetry.CATALOG) as lake:
+                await web.check(lake, found)
+                sampler = telemetry.Sampler()
+                await _begin(lake, sampler)
+                app = web.App(lake, found)
+                url = f"{web.url_of(listener)}d/{found[0].name}"
+                sampling = asyncio.create_task(_sample(lake, sampler))
+                try:
+                    await web.serve(app, listener, lambda: _announce(url, uri, folder, no_browser))
+                finally:
+                    sampling.cancel()
+                    await asyncio.gather(sampling, return_exceptions=True)
+
+        with _terminated_like_interrupted():
+            asyncio.run(run())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    from livelake import web
+
+    try:
+        return web.listen(host, port)
+    except SourceError:  # taken: any other will do
+        return web.listen(host, 0)
+
+
+@contextlib.contextmanager
+def _home(folder: Path | None) -> Iterator[Path]:
+    """Where the lake lies: the folder that was given, or a private one that goes when the demo ends."""
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(f"--dir {folder} cannot be made: {error.strerror}") from error
+        yield folder.absolute()
+        return
+    home = Path(tempfile.mkdtemp(prefix="livelake-demo-"))  # mode 0700, exclusive
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does, whenever it comes: no folder is left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+async def _begin(lake: LiveLake, sampler: telemetry.Sampler) -> None:
+    """The tables, and two samples: the first has no rates yet."""
+    async with lake.transaction() as transaction:
+        for sql in telemetry.SCHEMA:
+            await transaction.execute(sql)
+    await lake.maintain(telemetry.options(os.cpu_count() or 1))
+    await asyncio.to_thread(sampler.sample)
+    await asyncio.sleep(0.2)
+    await _commit(lake, sampler)
+
+
+async def _commit(lake: LiveLake, sampler: telemetry.Sampler) -> int:
+    """One sample, one commit; returns its number."""
+    sample = await asyncio.to_thread(sampler.sample)
+    async with lake.transaction() as transaction:
+        for sql, parameters in telemetry.commit(sample):
+            await transaction.execute(sql, parameters)
+    return sample.system.number
+
+
+async def _sample(lake: LiveLake, sampler: telemetry.Sampler) -> None:
+    """A sample each second on the second that it began, until cancelled. A failed one is told and left out."""
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while True:
+        due = max(due + _PERIOD, loop.time())
+        await asyncio.sleep(due - loop.time())
+        try:
+            number = await _commit(lake, sampler)
+            if number % telemetry.UPKEEP_EVERY == 0:
+                await lake.maintain(telemetry.upkeep())
+        except LivelakeError as error:
+            log.warning("a sample was left out: %s", error)
+
+
+def _announce(url: str, uri: str, folder: Path | None, no_browser: bool) -> None:
+    click.echo(f"livelake demo: this machine, live, on {url}")
+    click.echo(f"  the lake: {uri}{'' if folder else ' (goes when the demo ends)'}")
+    click.echo(f"  try:      livelake watch {uri} 'SELECT max(number) AS samples FROM system'")
+    click.echo("  Ctrl-C ends it")
+    if not no_browser:
+        threading.Thread(target=_browse, args=(url,), daemon=True).start()
+
+
+def _browse(url: str) -> None:
+    with contextlib.suppress(Exception):  # a machine without a browser has the address on its terminal
+        webbrowser.open(url)

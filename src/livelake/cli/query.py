@@ -1,0 +1,120 @@
+"""``query``, ``watch`` and ``why``: one query at the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from typing import Literal
+
+import click
+
+import livelake
+from livelake.cli.terminal import csv_text, json_text, table_text
+from livelake.errors import ParameterError
+from livelake.lake import Result
+
+Format = Literal["table", "json", "csv", "arrow"]
+
+_uri = click.argument("uri")
+_sql = click.argument("sql")
+_param = click.option(
+    "-p",
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A value for $NAME; JSON, else text. Repeatable.",
+)
+
+
+def bind(params: tuple[str, ...]) -> dict[str, object]:
+    """``NAME=VALUE`` pairs as parameters. A value that is JSON is that value, any other is text."""
+    values: dict[str, object] = {}
+    for text in params:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ParameterError(f"--param {text!r} is not NAME=VALUE")
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            values[name] = value
+    return values
+
+
+@click.command()
+@_uri
+@_sql
+@_param
+@click.option(
+    "--format", "-f", type=click.Choice(["table", "json", "csv", "arrow"]), default="table", show_default=True
+)
+def query(uri: str, sql: str, params: tuple[str, ...], format: Format) -> None:  # noqa: A002
+    """Run one SELECT on a DuckLake or DuckDB database and print its rows.
+
+    URI is ducklake:sqlite:sales.sqlite, ducklake:sales.ducklake, sales.duckdb or :memory:.
+    """
+    values = bind(params)
+
+    async def run() -> Result:
+        async with livelake.open(uri, read_only=uri != ":memory:", create=False) as lake:
+            return await lake.query(sql, values)
+
+    result = asyncio.run(run())
+    if format == "arrow":
+        click.get_binary_stream("stdout").write(result.ipc)
+    else:
+        texts: dict[str, Callable[[Result], str]] = {"table": table_text, "json": json_text, "csv": csv_text}
+        click.echo(texts[format](result), nl=format != "csv")
+
+
+@click.command()
+@_uri
+@_sql
+@_param
+@click.option("--count", "-n", type=click.IntRange(min=1), help="End after so many results.")
+def watch(uri: str, sql: str, params: tuple[str, ...], count: int | None) -> None:
+    """Show a query's result live: again after every commit that matters to it. Ctrl-C ends it."""
+    values = bind(params)
+
+    async def run() -> None:
+        left = count
+        async with livelake.open(uri, read_only=uri != ":memory:", create=False) as lake:
+            async for result in lake.live(sql, values):
+                _show(result)
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
+
+    asyncio.run(run())
+
+
+def _show(result: Result) -> None:
+    """On a terminal in place of the last one; into a pipe below it."""
+    as_of = ", ".join(f"{name} {version}" for name, version in result.as_of.items())
+    line = f"as of {as_of or 'now'}, {result.computed_at.astimezone():%H:%M:%S}"
+    if result.error is not None:
+        line = f"stale ({' '.join(result.error.split())}), {line}"
+    if sys.stdout.isatty():
+        click.clear()
+    click.echo(f"{table_text(result)}\n{line}")
+    sys.stdout.flush()
+
+
+@click.command()
+@_uri
+@_sql
+@_param
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def why(uri: str, sql: str, params: tuple[str, ...], as_json: bool) -> None:
+    """Say what a query reads, at which versions, and what the latest commits meant for its answer."""
+    values = bind(params)
+
+    async def run() -> str:
+        async with livelake.open(uri, read_only=uri != ":memory:", create=False) as lake:
+            await lake.query(sql, values)
+            explained = await lake.why(sql, values)
+            return json.dumps(explained.as_dict(), indent=2, default=str) if as_json else str(explained)
+
+    click.echo(asyncio.run(run()))

@@ -1,0 +1,302 @@
+"""What a SQL text reads, decided from DuckDB's own plan and syntax tree.
+
+Pure: JSON in, `Reads` out. The *unoptimised* plan sees through views, macros, CTEs and subqueries, and keeps the
+tables that an optimised plan loses to statistics. The syntax tree adds what binding folds away: ``getvariable``,
+the moment of an ``AT`` clause, the patterns behind file names.
+
+It fails closed. A plan node, table function or scan that is not known by name lands in ``unknown``; what cannot
+be planned is ``planned=False`` with DuckDB's reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from livelake.engine import functions
+from livelake.engine.statement import nodes
+
+Obstacle = Literal["planned", "changes", "volatile", "session", "time", "files", "unknown"]
+
+_BOUND: Final = frozenset({"BOUND_FUNCTION", "BOUND_AGGREGATE", "BOUND_WINDOW"})
+_FILE_NAME: Final = re.compile(r"[*?/\\]|\.(parquet|csv|tsv|json|jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
+_FOLDED: Final = "DuckDB cannot plan it before its parameters are known; write their values into the SQL"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableRef:
+    """A table as it was scanned. ``snapshot`` is DuckLake's, None elsewhere; ``pinned`` if the query itself asked
+    for a past one (``AT``, or the change feed), so that no later commit can change what it sees."""
+
+    catalog: str
+    schema: str
+    table: str
+    snapshot: int | None = None
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FileRef:
+    """``path`` as written: a path, glob or URL. ``function`` is the table function that reads it."""
+
+    function: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Everything that an answer follows from, besides the SQL text and its parameters.
+
+    ``catalogs`` are those on which it depends as a whole (a query of their snapshots). ``volatile``, ``time`` and
+    ``session`` are function names; ``changes`` what it would change. ``targets`` are the tables that a writing
+    statement names. ``unknown`` says what we did not recognise.
+    """
+
+    tables: frozenset[TableRef] = frozenset()
+    catalogs: frozenset[str] = frozenset()
+    files: frozenset[FileRef] = frozenset()
+    time: frozenset[str] = frozenset()
+    volatile: frozenset[str] = frozenset()
+    session: frozenset[str] = frozenset()
+    changes: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+    targets: frozenset[TableRef] = frozenset()
+    planned: bool = True
+    reason: str | None = None
+
+    @property
+    def obstacles(self) -> dict[Obstacle, str]:
+        """Why the answer does not follow from tables and catalogs alone, one sentence a kind.
+
+        A caller that has an answer to a kind (an expiry for ``time``, a watch for ``files``) may accept it:
+        ``reads.obstacles.keys() <= {"time"}``.
+        """
+        found: dict[Obstacle, str] = {}
+        if not self.planned:
+            found["planned"] = f"it cannot be planned: {self.reason}"
+        for kind, says in _SAYS.items():
+            names = sorted(map(_shown, getattr(self, kind)))
+            if names:
+                found[kind] = f"{says} {', '.join(names)}"
+        return found
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the answer stays right until one of ``tables`` (not pinned) or ``catalogs`` changes."""
+        return not self.obstacles
+
+    @property
+    def why_not(self) -> str | None:
+        """Why it is not `cacheable`, for people."""
+        return "; ".join(self.obstacles.values()) or None
+
+
+_SAYS: Final[dict[Obstacle, str]] = {
+    "changes": "it changes state:",
+    "volatile": "it differs at every run:",
+    "session": "it depends on the connection:",
+    "time": "it depends on the moment:",
+    "files": "it reads files:",
+    "unknown": "livelake cannot tell what it reads:",
+}
+
+
+def reads(plan_json: str, parse_json: str, *, heads: Mapping[str, int] | None = None) -> Reads:
+    """What the statement behind `Session.plan` and `Session.parse` reads.
+
+    ``heads`` gives the snapshot at which each DuckLake catalog was planned. With it a scan of any other snapshot
+    is ``pinned``, and one that the text does not explain (an ``AT`` inside a view may move with time) is
+    ``unknown``. Without it only the change feed counts as pinned.
+    """
+    written = _Written.of(json.loads(parse_json))
+    plan = json.loads(plan_json)
+    if plan.get("error"):
+        return written.reads(planned=False, reason=_reason(plan))
+    bound = _Bound(heads)
+    for node in nodes(plan):
+        bound.take(node)
+    return bound.reads(written)
+
+
+def _reason(plan: dict[str, Any]) -> str:
+    message = str(plan.get("error_message", "no reason given"))
+    return _FOLDED if "unique_ptr that is NULL" in message else message.splitlines()[0]
+
+
+def _shown(item: object) -> str:
+    return f"{item.function}({item.path})" if isinstance(item, FileRef) else str(item)
+
+
+@dataclass
+class _Written:
+    """What the syntax tree says."""
+
+    called: set[str] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)  # column names without a qualifier
+    moments: set[str] = field(default_factory=set)  # words and calls inside AT clauses and table functions
+    travelled: set[str] = field(default_factory=set)  # tables with an AT clause
+    files: set[FileRef] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, tree: dict[str, Any]) -> _Written:
+        found = cls()
+        for node in nodes(tree):
+            found._take(node)
+        return found
+
+    def _take(self, node: dict[str, Any]) -> None:
+        if "function_name" in node:
+            self.called.add(node["function_name"].lower())
+        if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
+            self.words.add(node["column_names"][0].lower())
+        if node.get("type") == "BASE_TABLE":
+            if node.get("at_clause"):
+                self.travelled.add(node["table_name"].lower())
+                self.moments |= _words(node["at_clause"])
+            if not node.get("schema_name") and _FILE_NAME.search(node["table_name"]):
+                self.files.add(FileRef("file", node["table_name"]))
+        if node.get("type") == "TABLE_FUNCTION":
+            self.moments |= _words(node["function"].get("children"))
+            name = node["function"]["function_name"].lower()
+            if name in functions.FILES:
+                first = node["function"]["children"][:1]
+                self.files |= {FileRef(name, path) for path in _texts(first)}
+
+    @property
+    def time(self) -> set[str]:
+        return (self.called | self.moments) & functions.TIME
+
+    def explains(self, table: str) -> bool:
+        """Whether the text itself asks for a past state of ``table``."""
+        feed = {name.removeprefix("ducklake_") for name in self.called} & functions.HISTORY
+        return bool(feed) or table.lower() in self.travelled
+
+    def reads(self, *, planned: bool, reason: str | None) -> Reads:
+        return Reads(
+            files=frozenset(self.files),
+            time=frozenset(self.time),
+            volatile=frozenset(self.called & functions.VOLATILE),
+            session=frozenset(self.called & functions.SESSION),
+            changes=frozenset(self.called & functions.CHANGING),
+            planned=planned,
+            reason=reason,
+        )
+
+
+class _Bound:
+    """What the plan says, collected node by node."""
+
+    def __init__(self, heads: Mapping[str, int] | None) -> None:
+        self._heads = heads
+        self.scans: set[tuple[TableRef, bool]] = set()  # (table, whether it is the change feed)
+        self.targets: set[TableRef] = set()
+        self.catalogs: set[str] = set()
+        self.called: set[str] = set()
+        self.files: set[FileRef] = set()
+        self.file_functions: set[str] = set()
+        self.unknown: set[str] = set()
+        self.columns: set[str] = set()
+        self.is_sampled = False
+        self.ages = False
+        self.temporary: set[str] = set()
+        self.changes: set[str] = set()
+
+    def take(self, node: dict[str, Any]) -> None:
+        kind = node.get("type")
+        if isinstance(kind, str) and kind.startswith("LOGICAL_"):
+            self._operator(kind.removeprefix("LOGICAL_"), node)
+        if node.get("expression_class") in _BOUND and node.get("name"):
+            name = node["name"].lower()
+            self.called.add(name)
+            self.ages |= name == "age" and len(node.get("children", ())) == 1
+
+    def reads(self, written: _Written) -> Reads:
+        tables = {self._table(ref, is_feed, written) for ref, is_feed in self.scans}
+        called = self.called | written.called
+        words = (written.words & functions.SESSION_WORDS) - self.columns
+        self.unknown |= {f"{name} inside a view or macro" for name in self.file_functions if not written.files}
+        time = (self.called & functions.TIME) | written.time
+        return Reads(
+            tables=frozenset(tables),
+            catalogs=frozenset(self.catalogs),
+            files=frozenset(written.files or self.files),
+            time=frozenset(time | ({"age"} if self.ages else set())),
+            volatile=frozenset((called & functions.VOLATILE) | ({"SAMPLE"} if self.is_sampled else set())),
+            session=frozenset((called & functions.SESSION) | words | self.temporary),
+            changes=frozenset((called & functions.CHANGING) | self.changes),
+            unknown=frozenset(self.unknown),
+            targets=frozenset(self.targets),
+        )
+
+    def _operator(self, kind: str, node: dict[str, Any]) -> None:
+        if kind == "GET":
+            self._scan(node)
+        elif kind in functions.WRITERS:
+            self.changes.add(kind)
+            info = node.get("table_info") or node.get("info") or {}
+            self.targets.add(TableRef(info.get("catalog", ""), info.get("schema", ""), info.get("table", "")))
+        elif kind not in functions.OPERATORS:
+            self.unknown.add(kind)
+        self.is_sampled |= kind == "SAMPLE"
+
+    def _scan(self, node: dict[str, Any]) -> None:
+        name, data = node["name"].lower(), node.get("function_data") or {}
+        self.columns |= {column.lower() for column in node.get("names", ())}
+        self.is_sampled |= bool((node.get("extra_info") or {}).get("sample_options"))
+        if name == "ducklake_scan":
+            ref = TableRef(
+                data["catalog_name"], data["schema_name"], data["table_name"], data["snapshot"]["snapshot_id"]
+            )
+            self.scans.add((ref, data.get("scan_type", 0) != 0))
+        elif name == "seq_scan" and data.get("table"):
+            self._plain(TableRef(data["catalog"], data["schema"], data["table"]))
+        elif name in functions.CATALOG:
+            self.catalogs |= set(_texts(node.get("parameters", [])[:1])) or self._unknown(name)
+        elif name in functions.FILES:
+            self.file_functions.add(name)
+            self.files |= {FileRef(name, path) for path in data.get("files", ())}
+        elif name in functions.CHANGING:
+            self.changes.add(name)
+        elif name not in functions.HARMLESS:
+            self.unknown.add(name)
+
+    def _plain(self, ref: TableRef) -> None:
+        if ref.catalog == "temp":
+            self.temporary.add(f"temporary table {ref.table}")
+        else:
+            self.scans.add((ref, False))
+
+    def _unknown(self, name: str) -> set[str]:
+        self.unknown.add(name)
+        return set()
+
+    def _table(self, ref: TableRef, is_feed: bool, written: _Written) -> TableRef:
+        head = None if self._heads is None else self._heads.get(ref.catalog)
+        is_past = is_feed or (head is not None and ref.snapshot is not None and ref.snapshot != head)
+        if not is_past:
+            return ref
+        if not written.explains(ref.table):
+            self.unknown.add(f"a past state of {ref.catalog}.{ref.schema}.{ref.table} inside a view or macro")
+        return TableRef(ref.catalog, ref.schema, ref.table, ref.snapshot, pinned=True)
+
+
+def _words(tree: Any) -> set[str]:
+    """Unqualified words and function names below ``tree``."""
+    found: set[str] = set()
+    for node in nodes(tree):
+        if "function_name" in node:
+            found.add(node["function_name"].lower())
+        if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
+            found.add(node["column_names"][0].lower())
+    return found
+
+
+def _texts(tree: Any) -> Iterable[str]:
+    """The text constants below ``tree``."""
+    for node in nodes(tree):
+        value = node.get("value")
+        if isinstance(value, str):
+            yield value

@@ -1,0 +1,76 @@
+"""What may run: exactly one statement and, for readers, one that only reads.
+
+Decided by DuckDB's own parser, not by the text. PIVOT without an IN list is refused: DuckDB runs a query of its
+own and a CREATE TYPE before it to find the columns; with the list it is a plain SELECT. What hides inside views
+and macros is not seen here but in the plan: refuse `Reads.changes`, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from livelake.engine.functions import CHANGING
+from livelake.engine.session import Session
+from livelake.errors import QueryError
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement. ``kind`` is DuckDB's word (SELECT, INSERT, …); ``parameters`` are names, or "1", "2", …."""
+
+    sql: str
+    kind: str
+    parameters: frozenset[str]
+    is_read: bool
+
+
+def gate(session: Session, sql: str, *, reads_only: bool) -> Statement:
+    """The one statement that ``sql`` is. Raises QueryError for none, several, and what readers may not run.
+
+    About 30 µs; a few hundred more where the text names one of `functions.CHANGING`. EXPLAIN, SHOW and DESCRIBE:
+    the last two are SELECTs to DuckDB and pass, EXPLAIN is not.
+    """
+    found = session.statements(sql)
+    if any(not statement.query for statement in found):
+        raise QueryError(
+            "PIVOT needs its values named (PIVOT … ON column IN (…)): without them DuckDB first runs other "
+            "statements to find them, and what the answer depends on cannot be known"
+        )
+    if len(found) != 1:
+        what = f"{len(found)} statements" if found else "no statement"
+        raise QueryError(f"one statement at a time; this text holds {what}: {sql[:80]!r}")
+    kind = found[0].type.name
+    changing = sorted(called(session.parse(sql)) & CHANGING) if _may_change(sql) and kind == "SELECT" else []
+    if reads_only and kind != "SELECT":
+        raise QueryError(f"only queries run here, and this is {kind}: {sql[:80]!r}")
+    if reads_only and changing:
+        raise QueryError(f"only queries run here, and this one calls {', '.join(changing)}: {sql[:80]!r}")
+    return Statement(sql, kind, frozenset(found[0].named_parameters), kind == "SELECT" and not changing)
+
+
+def called(parse_json: str) -> frozenset[str]:
+    """The names of all functions in a syntax tree, in lower case."""
+    return frozenset(
+        node["function_name"].lower() for node in nodes(json.loads(parse_json)) if "function_name" in node
+    )
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON tree, parents first."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            yield node
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+
+
+def _may_change(sql: str) -> bool:
+    """Whether the text can name one of `CHANGING`; ``U&"…"`` can spell anything."""
+    text = sql.lower()
+    return "u&" in text or any(name in text for name in CHANGING)

@@ -1,0 +1,217 @@
+"""The web application: dashboards, live streams and results of one lake. A plain ASGI app, mountable anywhere.
+
+GET /                      the dashboards
+GET /d/{dashboard}         a live page; query parameters are the queries' parameters
+GET /live/{dashboard}      its stream: Datastar events, the current state first, then each change
+GET /queries/{name}        a result as JSON
+GET /healthz               whether answers can be vouched for
+GET /static/{file}         the page's own script and style
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+from collections.abc import Mapping
+from importlib.resources import files
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from livelake import __version__
+from livelake.clock import SYSTEM
+from livelake.errors import LivelakeError, NotFoundError, ParameterError
+from livelake.live import LiveLake
+from livelake.web.api import problem, respond, status_of
+from livelake.web.channel import Channels
+from livelake.web.folder import Dashboard, Query, Value
+from livelake.web.pages import DashboardCard, Link, Site, dashboard_page, error_page, index_page
+from livelake.web.stream import Stream
+
+log = logging.getLogger("livelake.web")
+
+# How long a page waits for its panels before it shows them as loading, in seconds.
+_PATIENCE = 1.5
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_PAGE_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+_STATIC = {"livelake.js": "text/javascript", "livelake.css": "text/css", "icon.svg": "image/svg+xml"}
+
+
+class App:
+    """Made by `app`. ``close`` ends every stream, so that a server can stop."""
+
+    def __init__(self, lake: LiveLake, dashboards: tuple[Dashboard, ...]) -> None:
+        self.lake = lake
+        self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
+        self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
+        self.channels = Channels(lake)
+        self._site = Site(version=__version__)
+        self._asgi = Starlette(
+            routes=[
+                Route("/", self._index),
+                Route("/d/{dashboard}", self._page),
+                Route("/live/{dashboard}", _Endpoint(self._live)),
+                Route("/queries/{name}", self._query),
+                Route("/healthz", self._health),
+                Route("/static/{file}", self._static),
+            ],
+            exception_handlers={HTTPException: self._http_error, Exception: self._crash},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._asgi(scope, receive, send)
+
+    async def close(self) -> None:
+        """End every stream. Closing twice is fine; the lake stays open."""
+        await self.channels.close()
+
+    # ---------------------------------------------------------------- pages
+
+    async def _index(self, _request: Request) -> Response:
+        cards = [
+            DashboardCard(
+                title=each.title,
+                url=f"/d/{each.name}",
+                description=each.description or None,
+                panel_titles=tuple(query.title for query in each.queries.values()),
+            )
+            for each in self.dashboards.values()
+        ]
+        return HTMLResponse(index_page(cards, site=self._site), headers=_PAGE_HEADERS)
+
+    async def _page(self, request: Request) -> Response:
+        try:
+            dashboard = self._dashboard(request)
+            values = _bind(dashboard, request)
+            channel = self.channels.enter(dashboard, values)
+        except LivelakeError as error:
+            return self._failure(status_of(error), str(error))
+        try:
+            await channel.ready(_PATIENCE)
+            parameters = urlencode(request.query_params.multi_items())
+            links = [Link(each.title, f"/d/{each.name}", each is dashboard) for each in self.dashboards.values()]
+            page = dashboard_page(
+                dashboard.title,
+                dashboard.description or None,
+                [each.view for each in channel.panels],
+                f"/live/{dashboard.name}" + (f"?{parameters}" if parameters else ""),
+                nav=links if len(links) > 1 else (),
+                site=self._site,
+            )
+        finally:
+            self.channels.leave(channel)
+        return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+    async def _static(self, request: Request) -> Response:
+        name = request.path_params["file"]
+        kind = _STATIC.get(name)
+        if kind is None:
+            raise HTTPException(404, "there is no such file")
+        body = await asyncio.to_thread((files("livelake.web") / "static" / name).read_bytes)
+        kept = "public, max-age=31536000, immutable" if request.query_params.get("v") == __version__ else "no-cache"
+        return Response(body, media_type=kind, headers={"Cache-Control": kept, "X-Content-Type-Options": "nosniff"})
+
+    # ---------------------------------------------------------------- data
+
+    async def _live(self, request: Request) -> ASGIApp:
+        try:
+            dashboard = self._dashboard(request)
+            channel = self.channels.enter(dashboard, _bind(dashboard, request))
+        except LivelakeError as error:
+            return problem(status_of(error), http.HTTPStatus(status_of(error)).phrase, str(error))
+        last = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
+        return Stream(channel, last, SYSTEM.now, lambda: self.channels.leave(channel))
+
+    async def _query(self, request: Request) -> Response:
+        try:
+            query = self._named(request.path_params["name"])
+            values = query.bind(request.query_params.multi_items())
+            result = await self.lake.query(query.sql, values, depends_on=query.depends_on)
+            return await asyncio.to_thread(respond, request, result)
+        except LivelakeError as error:
+            status = status_of(error)
+            return problem(status, http.HTTPStatus(status).phrase, str(error))
+
+    async def _health(self, _request: Request) -> Response:
+        lake, stats = self.lake, self.lake.engine.stats()
+        blind = lake.watcher.is_blind
+        body = {
+            "status": "blind" if blind else "ok",
+            "version": __version__,
+            "heads": dict(lake.watcher.heads()),
+            "failure": None if lake.watcher.failure is None else str(lake.watcher.failure),
+            "viewers": self.channels.viewers,
+            "reads": stats.reads,
+            "cache": lake.cache.stats().as_dict(),
+        }
+        return JSONResponse(body, status_code=503 if blind else 200, headers={"Cache-Control": "no-store"})
+
+    # ---------------------------------------------------------------- finding
+
+    def _dashboard(self, request: Request) -> Dashboard:
+        name = request.path_params["dashboard"]
+        try:
+            return self.dashboards[name]
+        except KeyError:
+            raise NotFoundError("there is no dashboard of that name; / lists them") from None
+
+    def _named(self, name: str) -> Query:
+        try:
+            return self.queries[name.removesuffix(".json")]
+        except KeyError:
+            raise NotFoundError(f"there is no query of that name; there is {', '.join(self.queries)}") from None
+
+    # ---------------------------------------------------------------- failing
+
+    def _failure(self, status: int, detail: str) -> Response:
+        title = http.HTTPStatus(status).phrase
+        return HTMLResponse(error_page(status, title, detail, site=self._site), status, headers=_PAGE_HEADERS)
+
+    async def _http_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if "text/html" in request.headers.get("accept", ""):
+            return self._failure(error.status_code, error.detail)
+        return problem(error.status_code, http.HTTPStatus(error.status_code).phrase, error.detail)
+
+    async def _crash(self, request: Request, error: Exception) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(500, "Internal Server Error", "the server met an error of its own; its log says which")
+
+
+class _Endpoint:
+    """A route whose handler returns any ASGI app; Starlette's own wrapper would want a request twice."""
+
+    def __init__(self, handler: object) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: ASGIApp = await self._handler(Request(scope, receive, send))  # type: ignore[operator]
+        await answer(scope, receive, send)
+
+
+def _bind(dashboard: Dashboard, request: Request) -> dict[str, dict[str, Value]]:
+    """Values for each query of a page, from one query string: each takes the parameters that it declares."""
+    given = [(n, v) for n, v in request.query_params.multi_items() if n not in ("last_event_id", "datastar")]
+    known = {name for query in dashboard.queries.values() for name in query.params}
+    for name, _ in given:
+        if name not in known:
+            takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
+            raise ParameterError(f"dashboard {dashboard.name!r} has no parameter {name!r}; {takes}")
+    return {
+        query.name: query.bind([(name, value) for name, value in given if name in query.params])
+        for query in dashboard.queries.values()
+    }

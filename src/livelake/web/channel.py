@@ -1,0 +1,189 @@
+"""A channel: one dashboard with one set of parameters, rendered once for everybody who looks at it.
+
+Each panel follows its query's topic. When the topic moves, the panel is drawn once, off the event loop, and its
+frame gets the channel's next number. A viewer remembers the number that it has seen and is sent the frames
+beyond it: the newest of each panel, however many came in between (I5, I8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import cast
+
+from livelake.lake import Query as Question
+from livelake.live import LiveLake, State, Topic
+from livelake.web.charts import ChartSpec
+from livelake.web.datastar import patch_elements
+from livelake.web.draw import draw
+from livelake.web.folder import Dashboard, Query, Value
+from livelake.web.pages import PanelView, Span, panel
+
+log = logging.getLogger("livelake.web")
+
+# Seconds for which a channel stays warm after its last viewer has left: a reload finds everything drawn.
+_LINGER = 5.0
+
+
+class Panel:
+    """One panel of a channel: what it shows now, as a view and as a frame."""
+
+    def __init__(self, channel: Channel, query: Query, question: Question) -> None:
+        self.query = query
+        self.view = PanelView(
+            id=query.name,
+            name=query.name,
+            title=query.title,
+            description=query.description or None,
+            span=cast("Span", query.span),
+            state="loading",
+        )
+        self.number = 0
+        self.frame = b""
+        self.question = question
+        self._channel = channel
+        self._spec = ChartSpec.parse(query.chart) if query.chart else None
+        self._drawn = -1
+        self._moved = asyncio.Event()
+
+    async def follow(self, topic: Topic) -> None:
+        """Draw each newest state, until cancelled."""
+        unlisten = topic.listen(self._moved.set)
+        try:
+            while not topic.closed:
+                self._moved.clear()
+                state = topic.state
+                if state.number > self._drawn and state.number > 0:
+                    view = await asyncio.to_thread(self._draw, state)
+                    self._drawn = state.number
+                    self._channel.show(self, view)
+                    continue  # it may have moved while it was drawn
+                await self._moved.wait()
+        finally:
+            unlisten()
+
+    def _draw(self, state: State) -> PanelView:
+        try:
+            return draw(self.view, self._spec, state)
+        except Exception as error:  # a result that a chart cannot draw is this panel's trouble only
+            log.exception("panel %s cannot be drawn", self.query.name)
+            return replace(self.view, state="error", message=f"this result cannot be drawn: {error}")
+
+
+class Channel:
+    """See the module. Lives on the event loop of the lake."""
+
+    def __init__(self, lake: LiveLake, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]]) -> None:
+        self.dashboard = dashboard
+        self.epoch = secrets.token_hex(4)
+        self.number = 0
+        self.viewers = 0
+        self.closed = False
+        self._lake = lake
+        self._listeners: dict[Callable[[], None], None] = {}
+        self.panels = [
+            Panel(self, query, lake.ask(query.sql, values[name], depends_on=query.depends_on))
+            for name, query in dashboard.queries.items()
+        ]
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(each.follow(lake.watch(each.question))) for each in self.panels]
+
+    def show(self, of: Panel, view: PanelView) -> None:
+        """A panel has a new view: number it, frame it once, wake the viewers."""
+        self.number += 1
+        of.view = view
+        of.number = self.number
+        of.frame = patch_elements(panel(view), id=f"{self.epoch}-{self.number}")
+        self._wake()
+
+    def since(self, seen: int) -> bytes:
+        """The frames that a viewer who has seen ``seen`` lacks, oldest first."""
+        lacking = sorted((each for each in self.panels if each.number > seen), key=lambda each: each.number)
+        return b"".join(each.frame for each in lacking)
+
+    def resume(self, last_event_id: str | None) -> int:
+        """What a viewer has seen who names an event id: ours, or nothing. Anything at all may be passed."""
+        epoch, _, number = (last_event_id or "").partition("-")
+        if epoch == self.epoch and number.isascii() and number.isdigit() and len(number) < 19:
+            return min(int(number), self.number)
+        return 0
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call ``wake()`` after each change; returns what ends that."""
+        self._listeners[wake] = None
+        return lambda: self._listeners.pop(wake, None)
+
+    async def ready(self, timeout: float) -> None:
+        """Wait until every panel has something to show, or ``timeout`` seconds are over."""
+        news = asyncio.Event()
+        unlisten = self.listen(news.set)
+        try:
+            async with asyncio.timeout(timeout):
+                while any(each.number == 0 for each in self.panels):
+                    news.clear()
+                    await news.wait()
+        except TimeoutError:
+            pass
+        finally:
+            unlisten()
+
+    async def close(self) -> None:
+        """Stop following and tell the viewers. Closing twice is fine."""
+        if self.closed:
+            return
+        self.closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for each in self.panels:
+            self._lake.unwatch(each.question)
+        self._wake()
+
+    def _wake(self) -> None:
+        for wake in list(self._listeners):
+            wake()
+
+
+class Channels:
+    """All open channels of one server. A channel lives while somebody looks, and a moment longer."""
+
+    def __init__(self, lake: LiveLake) -> None:
+        self._lake = lake
+        self._open: dict[tuple[object, ...], Channel] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def enter(self, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]]) -> Channel:
+        """The channel for a dashboard with these values; to be left with `leave`. Raises `ParameterError`."""
+        key = (dashboard.name, *((name, tuple(bound.items())) for name, bound in values.items()))
+        channel = self._open.get(key)
+        if channel is None:
+            self._open[key] = channel = Channel(self._lake, dashboard, values)
+        channel.viewers += 1
+        return channel
+
+    def leave(self, channel: Channel) -> None:
+        """One viewer less."""
+        channel.viewers -= 1
+        if channel.viewers == 0 and not channel.closed:
+            asyncio.get_running_loop().call_later(_LINGER, self._forsake, channel)
+
+    @property
+    def viewers(self) -> int:
+        return sum(channel.viewers for channel in self._open.values())
+
+    def _forsake(self, channel: Channel) -> None:
+        if channel.viewers == 0 and not channel.closed:
+            self._open = {key: each for key, each in self._open.items() if each is not channel}
+            task = asyncio.get_running_loop().create_task(channel.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """End every stream. Closing twice is fine."""
+        channels, self._open = list(self._open.values()), {}
+        for channel in channels:
+            await channel.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)

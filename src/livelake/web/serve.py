@@ -1,0 +1,85 @@
+"""The server: a listening socket and uvicorn behind it. The one door to uvicorn.
+
+Streams never end by themselves, so a server that waits for its connections would never stop: ours ends them first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from livelake.errors import SourceError, UsageError
+from livelake.web.app import App
+
+# Bytes of a viewer's unsent output beyond which the kernel takes no more. Without it Linux lets a send buffer
+# grow to 4 MB: a stalled viewer would first read hundreds of old states.
+_NOTSENT_LOWAT = 16_384
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that holds no backlog for slow viewers. Port 0 takes a free one.
+
+    Raises `SourceError` if the address cannot be had, `UsageError` for one that makes no sense.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"{host}:{port} is not an address to listen on: {error}") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT)
+        listener.bind(address)
+        listener.listen(2048)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise SourceError(f"cannot listen on {host}:{port}: {error}; choose another with --port") from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where a browser on this machine finds it."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, app: App, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._app.close()
+        await super().shutdown(sockets=sockets)
+
+
+async def serve(app: App, listener: socket.socket, ready: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGINT or SIGTERM, or until cancelled. ``ready()`` is called when connections are accepted."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=30,
+    )
+    server = _Server(config, app, ready)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await asyncio.wait((serving,))
+        raise

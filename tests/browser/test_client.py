@@ -1,0 +1,336 @@
+"""The page client in headless Chromium, against a stream that the test writes by hand."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import livelake.web
+from livelake.web import datastar
+from livelake.web.charts import ChartSpec, render
+from livelake.web.html import Markup, h, join
+from livelake.web.pages import PanelView, dashboard_page, panel
+
+pytestmark = pytest.mark.browser
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None:
+    pytest.skip("chromium is not installed", allow_module_level=True)
+expect = sync_api.expect
+
+STATIC = Path(livelake.web.__file__).parent / "static"
+POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
+KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", "": "text/html; charset=utf-8"}
+PATIENCE_MS = 20_000
+HOSTILE = [
+    "<img src=x onerror=window.pwned=1>",
+    '"><svg/onload=window.pwned=1>',
+    "'><script>window.pwned=1</script>",
+    "</script><script>window.pwned=1</script>",
+    "</title></style></textarea><b onmouseover=window.pwned=1>x",
+    '<a href="javascript:window.pwned=1">x</a>',
+    '" data-on-click="window.pwned=1" data-x="',
+    "{{7*7}}<iframe srcdoc='<script>parent.pwned=1</script>'>",
+    "a\r\n\r\ndata: b\u2028<details open ontoggle=alert(1)>",
+]
+
+
+@dataclass
+class Site:
+    """A page and one stream at a time; `status` other than 200 refuses streams."""
+
+    page: str = ""
+    status: int = 200
+    policy: str = POLICY
+    opened: queue.Queue[str] = field(default_factory=queue.Queue)
+    closed: queue.Queue[str] = field(default_factory=queue.Queue)
+    chunks: queue.Queue[bytes | None] = field(default_factory=queue.Queue)
+    url: str = ""
+
+    def send(self, *frames: bytes) -> None:
+        self.chunks.put(b"".join(frames))
+
+    def cut(self) -> None:
+        self.chunks.put(None)
+
+    def last_event_id(self) -> list[str]:
+        """Of the next stream that is opened; waits for it."""
+        return parse_qs(urlsplit(self.opened.get(timeout=PATIENCE_MS / 1000)).query).get("last_event_id", [])
+
+
+def handler(site: Site) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.startswith("/live"):
+                return self.stream()
+            name = urlsplit(self.path).path.removeprefix("/static/")
+            body = (
+                (STATIC / name).read_bytes()
+                if name in ("livelake.js", "livelake.css", "icon.svg")
+                else site.page.encode()
+            )
+            return self.answer(200, KINDS[Path(name).suffix], body)
+
+        def stream(self) -> None:
+            if site.status != 200:
+                site.opened.put(self.path)
+                return self.answer(site.status, "text/plain", b"busy")
+            self.answer(200, "text/event-stream", None)
+            self.wfile.write(datastar.heartbeat(datetime.now(UTC)))
+            site.opened.put(self.path)
+            while (chunk := site.chunks.get()) is not None:
+                try:
+                    self.wfile.write(chunk)
+                    self.wfile.flush()
+                except OSError:
+                    break
+            site.closed.put(self.path)
+            return None
+
+        def answer(self, status: int, kind: str, body: bytes | None) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            if site.policy:
+                self.send_header("Content-Security-Policy", site.policy)
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    return Handler
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site(page=dashboard_page("Test", None, [view("a", "first"), view("b", "other")], "/live/test?limit=3"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(site))
+    server.daemon_threads = True
+    site.url = f"http://127.0.0.1:{server.server_port}/"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield site
+    for _ in range(8):
+        site.cut()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """A page whose script errors and dialogs fail the test."""
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    page.on("console", lambda line: wrong.append(line.text) if "Content Security" in line.text else None)
+    yield page
+    assert wrong == []
+    context.close()
+
+
+def view(name: str, text: str | Markup, **more: Any) -> PanelView:
+    now = datetime.now(UTC)
+    return PanelView(
+        **{"id": name, "name": name, "title": name, "computed_at": now, "body": h("p", {}, text), **more}
+    )
+
+
+def patch(name: str, text: str | Markup, ident: str | None = None, **more: Any) -> bytes:
+    return datastar.patch_elements(panel(view(name, text, **more)), id=ident)
+
+
+def live(tab: Any, site: Site) -> None:
+    tab.goto(site.url)
+    expect(tab.locator("#connection")).to_have_text("Live")
+    assert site.last_event_id() == []
+
+
+def test_patches_apply_in_every_mode(tab: Any, site: Site) -> None:
+    live(tab, site)
+    site.send(patch("a", "second"), datastar.patch_elements("<p>in</p>", selector="#panel-b .body", mode="inner"))
+    expect(tab.locator("#panel-a .body")).to_have_text("second")
+    expect(tab.locator("#panel-b .body")).to_have_text("in")
+    for mode in ("append", "prepend", "before", "after"):
+        site.send(datastar.patch_elements(f"<i class='{mode}'>{mode}</i>", selector="#panel-b .body", mode=mode))
+    expect(tab.locator("#panel-b .body")).to_have_text("prependinappend")
+    expect(tab.locator("#panel-b > .before + .body + .after")).to_have_count(1)
+    site.send(datastar.patch_elements("", selector="#panel-b .after", mode="remove"))
+    expect(tab.locator(".after")).to_have_count(0)
+    site.send(datastar.patch_elements('<section id="panel-b">new</section>', mode="replace"))
+    expect(tab.locator("#panel-b")).to_have_text("new")
+    site.send(patch("a", "x"), datastar.patch_elements(join([panel(view("a", "both")), panel(view("b", "at once"))])))
+    expect(tab.locator("#panel-b .body")).to_have_text("at once")
+    expect(tab.locator("#panel-a .body")).to_have_text("both")
+
+
+def test_signals_are_kept_for_whoever_asks(tab: Any, site: Site) -> None:
+    live(tab, site)
+    site.send(datastar.patch_signals({"a": 1}), datastar.patch_signals({"a": 2, "b": "é\n"}, only_if_missing=True))
+    tab.wait_for_function("window.livelake.signals.b !== undefined")
+    assert tab.evaluate("({...window.livelake.signals})") == {"a": 1, "b": "é\n"}
+
+
+def test_nodes_that_did_not_change_stay_the_same_objects(tab: Any, site: Site) -> None:
+    live(tab, site)
+    tab.evaluate("window.kept = [document.querySelector('#panel-a'), document.querySelector('#panel-a h2')]")
+    tab.evaluate("""() => { window.changes = 0; new MutationObserver((all) => {
+        window.changes += all.filter((one) => !one.target.closest('time')).length;
+    }).observe(document.querySelector('#panel-b'), {subtree: true, childList: true, attributes: true}); }""")
+    site.send(patch("b", "other", computed_at=None), patch("b", "other", computed_at=None), patch("a", "after"))
+    expect(tab.locator("#panel-a .body")).to_have_text("after")
+    assert tab.evaluate(
+        "kept[0] === document.querySelector('#panel-a') && kept[1] === document.querySelector('#panel-a h2')"
+    )
+    assert tab.evaluate("changes") == 1  # the age went once; the second, equal patch touched nothing
+
+
+def test_focus_scroll_and_what_was_typed_survive_an_update(tab: Any, site: Site) -> None:
+    def table(first: int) -> Markup:
+        return render(ChartSpec(title="t"), [("n", "INTEGER")], [{"n": first + i} for i in range(150)])
+
+    site.page = site.page.replace("<main", '<input id="note"/><main')
+    live(tab, site)
+    site.send(patch("a", "x", body=table(0)))
+    region = tab.locator("#panel-a .scroll")
+    region.focus()
+    region.evaluate("(it) => { it.scrollTop = 300; }")
+    site.send(patch("a", "x", body=table(1000)))
+    expect(tab.locator("#panel-a td").first).to_have_text("1,000")
+    assert region.evaluate("(it) => it === document.activeElement && it.scrollTop") == 300
+    tab.locator("#note").fill("typed")
+    site.send(patch("a", "x", body=table(2000)))
+    expect(tab.locator("#panel-a td").first).to_have_text("2,000")
+    expect(tab.locator("#note")).to_be_focused()
+    expect(tab.locator("#note")).to_have_value("typed")
+
+
+@pytest.mark.parametrize("policy", [POLICY, ""], ids=["strict", "no-policy"])
+def test_hostile_text_shows_as_text_and_runs_nothing(tab: Any, site: Site, policy: str) -> None:
+    site.policy = policy
+    rows = [{"name": text, "n": i + 1, text: text} for i, text in enumerate(HOSTILE)]
+    columns = [(name, "") for name in ("name", "n", *HOSTILE)]
+    marks = [
+        ChartSpec(mark=mark, x="name", y="n", color="name", title=HOSTILE[0]) for mark in ("line", "bar", "point")
+    ]
+    specs = [ChartSpec(title=HOSTILE[1]), ChartSpec("bar", x="n", y="name"), ChartSpec("value", y="name"), *marks]
+    bodies = [render(spec, columns, rows) for spec in specs]
+    views = [
+        PanelView(str(i), text, text, text, state="stale", message=text, body=join(bodies))
+        for i, text in enumerate(HOSTILE)
+    ]
+    site.page = dashboard_page(HOSTILE[4], HOSTILE[2], views, "/live?x=" + HOSTILE[1])
+    live(tab, site)
+    site.send(*[datastar.patch_elements(panel(one)) for one in views], patch("0", "done", title=HOSTILE[0]))
+    expect(tab.locator("#panel-0 .body")).to_have_text("done")
+    expect(tab.locator("#panel-0 h2")).to_have_text(HOSTILE[0])
+    expect(tab.locator("#panel-3 .about")).to_have_text(HOSTILE[3])
+    expect(tab.locator("#panel-3 tbody td").first).to_have_text(HOSTILE[0])
+    expect(tab.locator("h1")).to_have_text(HOSTILE[4])
+    assert tab.evaluate("window.pwned") is None
+    assert tab.evaluate("document.querySelectorAll('img, iframe, [onload], [onerror], main a, details').length") == 0
+    assert tab.evaluate("document.scripts.length") == 1
+
+
+def test_a_cut_stream_comes_back_and_resumes_after_the_last_event(tab: Any, site: Site) -> None:
+    live(tab, site)
+    site.send(patch("a", "second", ident="s-42"))
+    expect(tab.locator("#panel-a .body")).to_have_text("second")
+    site.cut()
+    assert site.last_event_id() == ["s-42"]
+    site.send(patch("a", "third"))
+    expect(tab.locator("#panel-a .body")).to_have_text("third")
+    expect(tab.locator("#connection")).to_have_text("Live")
+
+
+def test_a_lost_connection_shows_and_the_page_comes_back_after_503(tab: Any, site: Site) -> None:
+    live(tab, site)
+    site.status = 503
+    site.cut()
+    expect(tab.locator("#connection")).to_have_text("Reconnecting…")
+    expect(tab.locator("body")).to_have_attribute("data-state", "lost")
+    for _ in range(3):  # EventSource alone would have given up after the first
+        site.last_event_id()
+    site.status = 200
+    expect(tab.locator("#connection")).to_have_text("Live")
+    site.send(patch("a", "back"))
+    expect(tab.locator("#panel-a .body")).to_have_text("back")
+
+
+def test_a_silent_connection_is_replaced(tab: Any, site: Site) -> None:
+    tab.clock.install()
+    live(tab, site)
+    tab.clock.fast_forward(39_000)
+    assert site.opened.empty()
+    tab.clock.fast_forward(3_000)
+    tab.clock.fast_forward(1_000)
+    site.last_event_id()
+    expect(tab.locator("#connection")).to_have_text("Live")
+
+
+def test_a_hidden_tab_gives_its_connection_back_and_resumes_when_shown(tab: Any, site: Site) -> None:
+    hide = "(on) => { Object.defineProperty(document, 'hidden', {value: on, configurable: true});"
+    hide += " document.dispatchEvent(new Event('visibilitychange')); }"
+    tab.clock.install()
+    live(tab, site)
+    tab.evaluate(hide, True)
+    tab.clock.fast_forward(4_000)
+    expect(tab.locator("#connection")).to_have_text("Live")
+    tab.clock.fast_forward(2_000)
+    expect(tab.locator("#connection")).to_have_text("Paused")
+    tab.evaluate(hide, False)
+    site.last_event_id()
+    expect(tab.locator("#connection")).to_have_text("Live")
+
+
+def test_ages_count_by_the_servers_clock(tab: Any, site: Site) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=2)
+    live(tab, site)
+    site.send(datastar.heartbeat(ahead), patch("a", "x", computed_at=ahead - timedelta(minutes=5)))
+    expect(tab.locator("#panel-a time")).to_have_text("5 min ago")
+    site.send(patch("a", "x", computed_at=ahead - timedelta(hours=30)))
+    expect(tab.locator("#panel-a time")).to_have_text("1 d ago")
+    site.send(patch("a", "x", computed_at=ahead + timedelta(hours=1)))
+    expect(tab.locator("#panel-a time")).to_have_text("now")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_its_window(tab: Any, site: Site, width: int, scheme: str) -> None:
+    rows = [{"name": f"a rather long name {i}" * 3, "n": 10.0**i, "wide": "x" * 400} for i in range(9)]
+    columns = [("name", ""), ("n", ""), ("wide", "")]
+    specs = [
+        ChartSpec(),
+        ChartSpec("bar", x="n", y="name"),
+        ChartSpec("bar", x="name", y="n"),
+        ChartSpec("value", y="wide"),
+    ]
+    views = [view(str(i), "", body=render(spec, columns, rows), title="w" * 200) for i, spec in enumerate(specs)]
+    site.page = dashboard_page("Wide" * 60, "x" * 300, views, "/live")
+    tab.set_viewport_size({"width": width, "height": 800})
+    tab.emulate_media(color_scheme=scheme)
+    live(tab, site)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,75 @@
+"""Real DuckDB, real DuckLake. The engine is shared by a module, the lakes are each test's own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from livelake.engine import Engine, Reads, Session, identifier, literal, reads
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def shared_engine() -> Iterator[Engine]:
+    with Engine(workers=2) as engine:
+        engine.load_extension("ducklake")
+        engine.load_extension("sqlite")
+        yield engine
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with Engine(workers=2) as engine:
+        yield engine
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    with engine.cursor() as session:
+        yield session
+
+
+@dataclass
+class Lake:
+    """An attached DuckLake catalog; ``session`` has it in use."""
+
+    name: str
+    session: Session
+
+    def head(self) -> int:
+        row = self.session.fetchone(f"SELECT id FROM {identifier(self.name)}.current_snapshot()")
+        assert row is not None
+        return int(row[0])
+
+    def reads(self, sql: str, **heads: int) -> Reads:
+        return reads(
+            self.session.plan(sql), self.session.parse(sql), heads={self.name: self.head(), **heads}
+        )
+
+
+def attach(session: Session, kind: str, folder: Path) -> Lake:
+    name = f"lake{next(_NUMBERS)}"
+    prefix, file, options = {
+        "sqlite": ("ducklake:sqlite:", "meta.sqlite", ", META_JOURNAL_MODE 'WAL'"),
+        "duckdb": ("ducklake:", "meta.ducklake", ""),
+    }[kind]
+    session.execute(
+        f"ATTACH {literal(prefix + str(folder / file))} AS {name} "
+        f"(DATA_PATH {literal(str(folder / 'data') + '/')}, OVERRIDE_DATA_PATH true{options})"
+    )
+    session.execute(f"USE {name}")
+    return Lake(name, session)
+
+
+@pytest.fixture(params=["sqlite", "duckdb"])
+def lake(request: pytest.FixtureRequest, shared_engine: Engine, tmp_path: Path) -> Iterator[Lake]:
+    with shared_engine.cursor() as session:
+        lake = attach(session, request.param, tmp_path)
+        yield lake
+        session.execute("USE memory")
+        session.execute(f"DETACH {lake.name}")
