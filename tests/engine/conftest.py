@@ -46,10 +46,10 @@ class Lake:
         assert row is not None
         return int(row[0])
 
-    def reads(self, sql: str, **heads: int) -> Reads:
-        return reads(
-            self.session.plan(sql), self.session.parse(sql), heads={self.name: self.head(), **heads}
-        )
+    def reads(self, sql: str) -> Reads:
+        with self.session.transaction():
+            heads = {self.name: self.head()}
+            return reads(self.session.plan(sql), self.session.parse(sql), heads=heads)
 
 
 def attach(session: Session, kind: str, folder: Path) -> Lake:

@@ -16,7 +16,7 @@ INTEGER, VARCHAR = LogicalType("INTEGER"), LogicalType("VARCHAR")
         ("TIMESTAMP WITH TIME ZONE", LogicalType("TIMESTAMP WITH TIME ZONE")),
         ("INTEGER[]", LogicalType("LIST", (("", INTEGER),))),
         ("INTEGER[2][]", LogicalType("LIST", (("", LogicalType("ARRAY", (("", INTEGER),), ("2",))),))),
-        ("STRUCT(a INTEGER, \"b \"\"c\" VARCHAR)", LogicalType("STRUCT", (("a", INTEGER), ('b "c', VARCHAR)))),
+        ('STRUCT(a INTEGER, "b ""c" VARCHAR)', LogicalType("STRUCT", (("a", INTEGER), ('b "c', VARCHAR)))),
         ("STRUCT(INTEGER, VARCHAR)", LogicalType("STRUCT", (("", INTEGER), ("", VARCHAR)))),
         ("MAP(VARCHAR, INTEGER)", LogicalType("MAP", (("", VARCHAR), ("", INTEGER)))),
         ("ENUM('a, (', 'it''s')", LogicalType("ENUM", arguments=("'a, ('", "'it''s'"))),

@@ -98,7 +98,7 @@ def test_no_rows_still_have_columns(shared: Session) -> None:
         assert pa.table(data).num_columns == 2
 
 
-@pytest.mark.parametrize("select", ["SELECT 1 AS a, 2 AS a, $x AS \"A\", 4 AS a_1", "SELECT $x, $x", "SELECT 1, 2, $x"])
+@pytest.mark.parametrize("select", ['SELECT 1 AS a, 2 AS a, $x AS "A", 4 AS a_1', "SELECT $x, $x", "SELECT 1, 2, $x"])
 def test_no_column_is_lost_to_a_repeated_name_with_or_without_parameters(shared: Session, select: str) -> None:
     with_parameters = shared.read(select, {"x": 3})
     names = [column.name for column in with_parameters.columns]

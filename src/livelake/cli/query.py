@@ -17,6 +17,8 @@ from livelake.lake import Result
 
 Format = Literal["table", "json", "csv", "arrow"]
 
+_TEXTS: dict[str, Callable[[Result], str]] = {"table": table_text, "json": json_text, "csv": csv_text}
+
 _uri = click.argument("uri")
 _sql = click.argument("sql")
 _param = click.option(
@@ -65,8 +67,7 @@ def query(uri: str, sql: str, params: tuple[str, ...], format: Format) -> None: 
     if format == "arrow":
         click.get_binary_stream("stdout").write(result.ipc)
     else:
-        texts: dict[str, Callable[[Result], str]] = {"table": table_text, "json": json_text, "csv": csv_text}
-        click.echo(texts[format](result), nl=format != "csv")
+        click.echo(_TEXTS[format](result), nl=format != "csv")
 
 
 @click.command()

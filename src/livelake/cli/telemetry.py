@@ -206,7 +206,11 @@ def commit(sample: Sample) -> list[Statement]:
     - `retention` deletes *whole files*, which drops them from the snapshot. A file that is emptied by several
       deletes, or by one so small that it is inlined itself, is never dropped.
     - `upkeep` expires all but the newest 300 snapshots and removes files one round after they fell out of
-      use: a reader has at least a round to finish, and five minutes if it holds a snapshot.
+      use: a statement that has begun finishes.
+
+    An open *transaction* is another matter: over a SQLite catalog, one that read before a flush and reads
+    again after it misses the rows that were flushed, without an error (a DuckDB catalog isolates it).
+    Whoever runs `upkeep` holds such transactions off meanwhile.
     """
     return [*retention(sample), *inserts(sample)]
 
@@ -260,7 +264,8 @@ def retention(sample: Sample) -> list[Statement]:
 
 
 def upkeep() -> list[str]:
-    """Every `UPKEEP_EVERY` commits, on one connection, in this order, outside of a transaction. 0.1 s.
+    """Every `UPKEEP_EVERY` commits, in this order, on one connection, with no transaction open there or in
+    readers (see `commit`). 0.1 s.
 
     Never CHECKPOINT a lake: it may invalidate the whole DuckDB instance. Snapshots are expired by number,
     because a SQLite catalog compares ``older_than`` as text and expires everything of the same day. The list

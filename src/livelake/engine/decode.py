@@ -102,8 +102,9 @@ def _timestamp(ticks: int, per_second: int, epoch: datetime, zone: Any) -> datet
     if abs(ticks) == _FOREVER:
         return (datetime.max if ticks > 0 else datetime.min).replace(tzinfo=zone)
     # Nanoseconds are cut towards zero, as DuckDB does.
-    microseconds = int(math.copysign(abs(ticks) * 1_000_000 // per_second, ticks))
-    return _or_refuse(lambda: epoch + timedelta(microseconds=microseconds))
+    microseconds = abs(ticks) * 1_000_000 // per_second
+    since = microseconds if ticks >= 0 else -microseconds
+    return _or_refuse(lambda: epoch + timedelta(microseconds=since))
 
 
 def _times(view: Any, logical: LogicalType) -> list[Any]:

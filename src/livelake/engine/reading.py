@@ -113,7 +113,7 @@ def reads(plan_json: str, parse_json: str, *, heads: Mapping[str, int] | None = 
     """
     written = _Written.of(json.loads(parse_json))
     plan = json.loads(plan_json)
-    if plan.get("error"):
+    if plan.get("error") or not plan.get("plans"):
         return written.reads(planned=False, reason=_reason(plan))
     bound = _Bound(heads)
     for node in nodes(plan):
@@ -122,7 +122,7 @@ def reads(plan_json: str, parse_json: str, *, heads: Mapping[str, int] | None = 
 
 
 def _reason(plan: dict[str, Any]) -> str:
-    message = str(plan.get("error_message", "no reason given"))
+    message = str(plan.get("error_message", "there is no statement"))
     return _FOLDED if "unique_ptr that is NULL" in message else message.splitlines()[0]
 
 

@@ -36,7 +36,7 @@ V = TypeVar("V", bound=Hashable)
 class KeyTree(Generic[V]):
     """A set of (expression, value) pairs that answers which values' expressions intersect a key.
 
-    Values are hashable, compare by ``==``, and may occur under many expressions. Memory: about 250 bytes
+    Values are hashable, compare by ``==``, and may occur under many expressions. Memory: about 150 bytes
     for a pattern of the usual shape. Not thread-safe.
     """
 

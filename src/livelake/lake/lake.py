@@ -27,7 +27,7 @@ from livelake.lake.catalog import Catalog, attach, parse
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.plans import Plan, Plans, catalogs_of
-from livelake.lake.transaction import Transaction
+from livelake.lake.transaction import Targets, Transaction, written
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why
 from livelake.token import Token
@@ -72,6 +72,7 @@ class Lake:
         attached = sorted(f"{c.name}={c.path or c.uri}" for c in catalogs.values())
         self._space = "\n".join([default, *attached, engine.settings_fingerprint()])
         self._plans = Plans()
+        self._counts_writes = not all(c.is_lake for c in catalogs.values())
         self._closed = False
         logs = [SnapshotLog(engine, c) if c.is_lake else CountedLog(c) for c in catalogs.values()]
         self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval)
@@ -309,13 +310,11 @@ class Lake:
         """
 
         def write(session: Session) -> Token:
+            targets = written(session, sql, plan=self._counts_writes)
             with session.transaction():
                 session.execute(sql, parameters)
-            return self._committed(session)
+            return self._committed(session, targets)
 
-        statement = await self.engine.writer.run(lambda session: self._check_write(session, sql))
-        if statement.kind in ("TRANSACTION", "ATTACH", "DETACH", "SET", "LOAD"):
-            raise QueryError(f"{statement.kind} changes the session, not data; see transaction() and open(attach=…)")
         for attempt in range(_CONFLICT_RETRIES):
             try:
                 return await self.engine.writer.run(write)
@@ -328,7 +327,7 @@ class Lake:
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block."""
-        async with Transaction(self.engine.writer, self._committed) as transaction:
+        async with Transaction(self.engine.writer, self._committed, plan=self._counts_writes) as transaction:
             yield transaction
 
     async def maintain(self, statements: Sequence[str]) -> None:
@@ -343,15 +342,14 @@ class Lake:
 
         await self.engine.writer.run(run)
 
-    def _check_write(self, session: Session, sql: str) -> Statement:
-        return gate(session, sql, reads_only=False)
-
-    def _committed(self, session: Session) -> Token:
+    def _committed(self, session: Session, targets: Targets) -> Token:
         """What this session has just committed, applied here. Runs on the writer's thread."""
         versions: dict[str, int] = {}
         for name, log in self.watcher.logs.items():
             if isinstance(log, CountedLog):
-                versions[name] = self.watcher.wrote(name)
+                tables = targets.of(name)
+                if tables is None or tables:
+                    versions[name] = self.watcher.wrote(name, tables)
         self.watcher.look()
         for name, log in self.watcher.logs.items():
             if isinstance(log, SnapshotLog):

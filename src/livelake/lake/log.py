@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from livelake.engine import Engine, identifier, literal
@@ -189,7 +190,9 @@ class CountedLog:
         self.catalog = catalog
         self.head = 0
 
-    def written(self) -> News:
-        """A write of ours has been committed."""
+    def written(self, tables: Iterable[tuple[str, str]] | None) -> News:
+        """A write of ours has been committed: to these (schema, table), or None: to who knows what."""
         self.head += 1
-        return News(((catalog_key(self.catalog.name), self.head),))
+        if tables is None:
+            return News(((catalog_key(self.catalog.name), self.head),))
+        return News(tuple((table_key(self.catalog.name, *table), self.head) for table in tables))

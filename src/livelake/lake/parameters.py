@@ -25,10 +25,10 @@ def canonical(parameters: Parameters) -> Hashable:
     if not parameters:
         return None
     if isinstance(parameters, Mapping):
-        flat: list[Hashable] = []
+        flat: list[Any] = []
         for name, value in parameters.items() if len(parameters) == 1 else sorted(parameters.items()):
             kind = type(value)
-            flat.extend((name, kind, value if kind in _PLAIN else _canonical(value, name)))
+            flat += [name, kind, value if kind in _PLAIN else _canonical(value, name)]
         return tuple(flat)
     if isinstance(parameters, str | bytes):
         raise ParameterError(f"parameters are a mapping or a sequence, not {parameters!r}; write [{parameters!r}]")

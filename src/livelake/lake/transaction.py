@@ -11,10 +11,11 @@ import contextlib
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Self
 
-from livelake.engine import Pool, Session, gate, identifier
-from livelake.errors import ClosedError, UsageError
+from livelake.engine import Pool, Session, TableRef, gate, identifier, reads
+from livelake.errors import ClosedError, QueryError, UsageError
 from livelake.lake.parameters import Parameters
 from livelake.token import Token
 
@@ -24,6 +25,42 @@ _CLOSE_CHECK = 0.25
 
 _Step = Callable[[Session], Any]
 
+_ROWS_ONLY = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
+_NOT_DATA = frozenset(
+    {"TRANSACTION", "ATTACH", "DETACH", "SET", "VARIABLE_SET", "LOAD", "PREPARE", "EXECUTE", "PRAGMA"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """The tables that statements have written, as far as it is known. ``anything``: it is not."""
+
+    tables: frozenset[TableRef] = frozenset()
+    anything: bool = False
+
+    def __or__(self, other: Targets) -> Targets:
+        return Targets(self.tables | other.tables, self.anything or other.anything)
+
+    def of(self, catalog: str) -> frozenset[tuple[str, str]] | None:
+        """The (schema, table) written in ``catalog``; None if it may be any."""
+        if self.anything:
+            return None
+        return frozenset((table.schema, table.table) for table in self.tables if table.catalog == catalog)
+
+
+def written(session: Session, sql: str, *, plan: bool) -> Targets:
+    """What one statement will write, from its plan if that is asked for.
+
+    Raises `QueryError` for several statements, and for what changes the session.
+    """
+    kind = gate(session, sql, reads_only=False).kind
+    if kind in _NOT_DATA:
+        raise QueryError(f"{kind} changes the session, not data; see transaction() and open(attach=…)")
+    if not plan or kind not in _ROWS_ONLY:
+        return Targets(anything=True)
+    found = reads(session.plan(sql), session.parse(sql))
+    return Targets(found.targets, anything=not (found.planned and found.targets))
+
 
 class _RolledBack(Exception):  # noqa: N818 - not an error: how a block that failed is left
     pass
@@ -32,19 +69,21 @@ class _RolledBack(Exception):  # noqa: N818 - not an error: how a block that fai
 class Transaction:
     """Made by `Lake.transaction`; for one task at a time."""
 
-    def __init__(self, lane: Pool, committed: Callable[[Session], Token]) -> None:
+    def __init__(self, lane: Pool, committed: Callable[[Session, Targets], Token], *, plan: bool) -> None:
         self.token: Token | None = None
         """What a later read may demand; set once the block has been left and committed."""
         self._lane = lane
         self._committed = committed
+        self._plan = plan
         self._steps: queue.SimpleQueue[tuple[_Step | None, Future[Any]]] = queue.SimpleQueue()
         self._ended: asyncio.Future[Token] | None = None
+        self._targets = Targets()
 
     async def execute(self, sql: str, parameters: Parameters = None) -> None:
         """Run one statement in the transaction. After an error the block can only be left."""
 
         def step(session: Session) -> None:
-            gate(session, sql, reads_only=False)
+            self._targets |= written(session, sql, plan=self._plan)
             session.execute(sql, parameters)
 
         await self._do(step)
@@ -61,6 +100,7 @@ class Transaction:
         one = f"({', '.join('?' * len(columns))})"
 
         def step(session: Session) -> None:
+            self._targets |= written(session, f"{into}{one}", plan=self._plan)
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 some = rows[start : start + _ROWS_AT_ONCE]
                 session.execute(into + ", ".join([one] * len(some)), [v for row in some for v in row.values()])
@@ -100,7 +140,7 @@ class Transaction:
                     future.set_result(step(session))
                 except BaseException as error:
                     future.set_exception(error)
-        return self._committed(session)
+        return self._committed(session, self._targets)
 
     async def __aenter__(self) -> Self:
         begun: Future[None] = Future()

@@ -82,12 +82,15 @@ class Watcher:
             self._seen_at = began
             self.looks += 1
 
-    def wrote(self, catalog: str) -> int:
-        """We have committed to a database without a log: apply it; returns the count of writes so far."""
+    def wrote(self, catalog: str, tables: Iterable[tuple[str, str]] | None) -> int:
+        """We have committed to a database without a log, to these tables or, with None, to any: apply it.
+
+        Returns the count of writes so far.
+        """
         with self._lock:
             counted = self.logs[catalog]
             assert isinstance(counted, CountedLog)
-            self._apply(catalog, counted.written())
+            self._apply(catalog, counted.written(tables))
             return counted.head
 
     def heads(self) -> Mapping[str, int]:
