@@ -11,8 +11,11 @@ import pytest
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README.read_text(), re.DOTALL)
-EXAMPLES = [(code, output) for (kind, code), (then, output) in zip(BLOCKS, BLOCKS[1:], strict=False)
-            if kind == "python" and then == "output"]
+EXAMPLES = [
+    (code, output)
+    for (kind, code), (then, output) in zip(BLOCKS, BLOCKS[1:], strict=False)
+    if kind == "python" and then == "output"
+]
 
 
 def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -32,7 +35,9 @@ def test_a_python_block_prints_what_the_readme_says(code: str, output: str, tmp_
 
 def test_the_commands_work_on_the_first_example(tmp_path: Path) -> None:
     run([sys.executable, "-c", EXAMPLES[0][0]], tmp_path)
-    commands = re.findall(r"^livelake (query|why) +(\S+) '([^']+)'$", "".join(code for _, code in BLOCKS), re.MULTILINE)
+    commands = re.findall(
+        r"^livelake (query|why) +(\S+) '([^']+)'$", "".join(code for _, code in BLOCKS), re.MULTILINE
+    )
     assert {name for name, *_ in commands} == {"query", "why"}
     for name, uri, sql in commands:
         done = run([sys.executable, "-m", "livelake", name, uri, sql], tmp_path)

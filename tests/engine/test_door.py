@@ -54,8 +54,9 @@ def test_the_statement_is_shown_shortened_and_flat(session: Session) -> None:
     assert len(str(caught.value).rsplit("(in: ", maxsplit=1)[1]) <= 81
 
 
-def test_a_missing_file_is_a_source_error(session: Session) -> None:
-    for sql in ("ATTACH '/nonexistent/x.db' AS x", "FROM read_csv('/nonexistent.csv')"):
+def test_a_missing_file_is_a_source_error(session: Session, tmp_path: Path) -> None:
+    missing = literal(str(tmp_path / "missing" / "x"))
+    for sql in (f"ATTACH {missing} AS x", f"FROM read_csv({missing})"):
         with pytest.raises(SourceError):
             session.execute(sql)
 

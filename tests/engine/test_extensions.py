@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from livelake.engine import Engine, extensions
+from livelake.engine import Engine, extensions, literal
 from livelake.errors import SourceError
 
 
@@ -29,11 +30,13 @@ def test_an_extension_is_loaded_from_its_wheel_and_once(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("name", "extra"), [("postgres", "livelake[postgres]"), ("httpfs", "livelake[http]")])
-def test_an_absent_extension_names_the_extra(monkeypatch: pytest.MonkeyPatch, name: str, extra: str) -> None:
+def test_an_absent_extension_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, extra: str
+) -> None:
     monkeypatch.setattr(extensions, "_in_wheel", lambda _: None)
     with Engine() as engine, engine.cursor() as session:
-        session.execute("SET custom_extension_repository = '/nonexistent'")
-        session.execute("SET extension_directory = '/nonexistent'")
+        session.execute(f"SET GLOBAL custom_extension_repository = {literal(str(tmp_path / 'none'))}")
+        session.execute(f"SET GLOBAL extension_directory = {literal(str(tmp_path / 'installed'))}")
         with pytest.raises(SourceError) as caught:
             engine.load_extension(name)
     assert f'pip install "{extra}"' in str(caught.value)

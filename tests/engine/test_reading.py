@@ -9,8 +9,6 @@ import pytest
 
 from livelake.engine import FileRef, Reads, Session, TableRef, literal, reads
 
-# ruff: noqa: E501
-
 SETUP = """
 CREATE TABLE t AS SELECT i::INT AS id, DATE '2024-01-01' + i::INT AS day, 'x' AS s FROM range(100) r(i)
 CREATE SCHEMA mart
@@ -24,6 +22,7 @@ CREATE VIEW calendar AS FROM generate_series(current_date - 7, current_date, INT
 CREATE VIEW draw AS SELECT random() AS r
 CREATE VIEW sampled AS FROM t USING SAMPLE 3 ROWS
 CREATE VIEW past AS FROM t AT (VERSION => 2)
+CREATE VIEW spine AS FROM range(epoch(now())::BIGINT)
 CREATE MACRO top(x) AS (SELECT max(id) + x FROM t)
 CREATE MACRO above(x) AS TABLE SELECT * FROM t WHERE id > x
 """
@@ -168,6 +167,10 @@ FROM LAKE.snapshots() | unknown | ducklake_snapshots
 FROM LAKE.options() | unknown | ducklake_options
 FROM pg_timezone_names() | unknown | pg_timezone_names
 FROM past | unknown | a past state of LAKE.main.t inside a view or macro
+FROM spine | unknown | range inside a view or macro
+FROM repeat(now(), 2) | time | now
+SELECT unnest([now()]) | time | now
+FROM t LIMIT (epoch(now())::INT) | time | now
 FROM nosuch | planned | Table with name nosuch does not exist
 SELEC 1 | planned | syntax error
 FROM query_table($t) | planned | write their values into the SQL

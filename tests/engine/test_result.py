@@ -28,9 +28,11 @@ true | 1::TINYINT | 255::UTINYINT | 1::SMALLINT | 1::USMALLINT | -1::INTEGER | 1
 DATE '2024-02-29' | DATE '0001-01-01' | 'infinity'::DATE | '-infinity'::DATE
 TIME '12:34:56.789' | TIME '24:00:00' | TIMETZ '12:34:56+02' | TIMETZ '24:00:00+00' | '12:34:56.789012345'::TIME_NS
 TIMESTAMP '2024-01-01 12:00:00.123456' | TIMESTAMP '1900-01-01 00:00:00.000001' | 'infinity'::TIMESTAMP
-'2024-01-01 12:00:00'::TIMESTAMP_S | '2024-01-01 12:00:00.5'::TIMESTAMP_MS | '1969-12-31 23:59:59.123456789'::TIMESTAMP_NS
+'2024-01-01 12:00:00'::TIMESTAMP_S | '2024-01-01 12:00:00.5'::TIMESTAMP_MS
+'1969-12-31 23:59:59.123456789'::TIMESTAMP_NS
 INTERVAL '1 month 2 days 3 seconds' | INTERVAL '-1 month' | INTERVAL '-1 microsecond'
-[1, 2, NULL] | []::INTEGER[] | [[1::HUGEINT], NULL, []] | ['a', NULL, 'ü'] | [1, 2]::INTEGER[2] | ['a', NULL]::VARCHAR[2]
+[1, 2, NULL] | []::INTEGER[] | [[1::HUGEINT], NULL, []] | ['a', NULL, 'ü']
+[1, 2]::INTEGER[2] | ['a', NULL]::VARCHAR[2]
 {'a': 1, 'b c': 'x'} | {'a': NULL} | {'a': [{'b': 1.5::DECIMAL(4,1)}]} | row(1, 'x')
 MAP {'a': 1::HUGEINT, 'b': NULL} | MAP {} | MAP {[1]: 2} | MAP {1: {'x': [1]}}
 union_value(k := 1)::UNION(k INTEGER, s VARCHAR) | union_value(s := 'x')::UNION(k INTEGER, s VARCHAR)
@@ -155,11 +157,6 @@ def test_etags_differ_where_content_name_or_type_differ(shared: Session) -> None
     assert data[0] != "1"
 
 
-SCALARS = st.one_of(
-    st.none(), st.integers(-(2**63), 2**63 - 1), st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-)
-
-
 @settings(max_examples=60)
 @given(
     rows=st.lists(
@@ -175,7 +172,8 @@ SCALARS = st.one_of(
 )
 def test_any_rows_come_back_as_they_were(shared_engine: Engine, rows: list[tuple[Any, ...]]) -> None:
     with shared_engine.cursor() as session:
-        values = ", ".join("($%d::BIGINT, $%d::VARCHAR, $%d::BOOLEAN, $%d::INT[])" % (4 * n + 1, 4 * n + 2, 4 * n + 3, 4 * n + 4) for n in range(len(rows)))  # noqa: UP031, E501  # fmt: skip
+        row = "(?::BIGINT, ?::VARCHAR, ?::BOOLEAN, ?::INT[])"
+        values = ", ".join([row] * len(rows))
         data = session.read(f"FROM (VALUES {values}) t(a, b, c, d)", [cell for row in rows for cell in row])
         assert data.tuples() == rows
         again = session.read(f"FROM (VALUES {values}) t(a, b, c, d)", [cell for row in rows for cell in row])
@@ -214,7 +212,8 @@ import sys
 sys.modules["pyarrow"] = None
 from livelake.engine import Engine
 with Engine() as engine, engine.cursor() as session:
-    print(session.read("SELECT $a AS a, 'x'::ENUM('x') AS e", {"a": 1}).rows(), session.read("FROM range(2)").tuples())
+    print(session.read("SELECT $a AS a, 'x'::ENUM('x') AS e", {"a": 1}).rows())
+    print(session.read("FROM range(2)").tuples())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[{'a': 1, 'e': 'x'}] [(0,), (1,)]"
+    assert done.stdout.strip() == "[{'a': 1, 'e': 'x'}]\n[(0,), (1,)]"

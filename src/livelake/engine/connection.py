@@ -48,7 +48,8 @@ _ANSWER_SETTINGS: Final = (
     "arrow_lossless_conversion",
     "arrow_large_buffer_size",
 )
-"""Settings under which one SQL text has several answers, or one answer several encodings. All are global."""
+"""Settings under which one SQL text has several answers, or one answer several encodings. SET without
+GLOBAL changes some of them for one cursor alone, which the pool then replaces."""
 
 
 class Engine:
@@ -116,10 +117,9 @@ class Engine:
         return self.settings()["TimeZone"]
 
     def settings(self) -> dict[str, str]:
-        """The settings that change answers, with their values (0.3 ms)."""
+        """The settings that change answers, as a fresh cursor has them (0.5 ms)."""
         values = ", ".join(f"system.main.current_setting('{name}')::VARCHAR" for name in _ANSWER_SETTINGS)
-        with self._open_session() as session:
-            session.renew_bare()
+        with self.cursor() as session:
             row = session.fetchone(f"SELECT {values}") or ()
         return dict(zip(_ANSWER_SETTINGS, map(str, row), strict=True))
 

@@ -5,13 +5,15 @@ tables that an optimised plan loses to statistics. The syntax tree adds what bin
 the moment of an ``AT`` clause, the patterns behind file names.
 
 It fails closed. A plan node, table function or scan that is not known by name lands in ``unknown``; what cannot
-be planned is ``planned=False`` with DuckDB's reason.
+be planned is ``planned=False`` with DuckDB's reason. Unseen stays what a *view* computes from the time for a
+LIMIT, for a constant argument of an aggregate, or for an ``AT`` that still points at the present.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -139,6 +141,7 @@ class _Written:
     moments: set[str] = field(default_factory=set)  # words and calls inside AT clauses and table functions
     travelled: set[str] = field(default_factory=set)  # tables with an AT clause
     files: set[FileRef] = field(default_factory=set)
+    scanned: Counter[str] = field(default_factory=Counter)  # table functions, and how often
 
     @classmethod
     def of(cls, tree: dict[str, Any]) -> _Written:
@@ -161,6 +164,7 @@ class _Written:
         if node.get("type") == "TABLE_FUNCTION":
             self.moments |= _words(node["function"].get("children"))
             name = node["function"]["function_name"].lower()
+            self.scanned[name] += 1
             if name in functions.FILES:
                 first = node["function"]["children"][:1]
                 self.files |= {FileRef(name, path) for path in _texts(first)}
@@ -199,6 +203,7 @@ class _Bound:
         self.file_functions: set[str] = set()
         self.unknown: set[str] = set()
         self.columns: set[str] = set()
+        self.folded: Counter[str] = Counter()  # table functions whose arguments are constants by now
         self.is_sampled = False
         self.ages = False
         self.temporary: set[str] = set()
@@ -217,7 +222,10 @@ class _Bound:
         tables = {self._table(ref, is_feed, written) for ref, is_feed in self.scans}
         called = self.called | written.called
         words = (written.words & functions.SESSION_WORDS) - self.columns
-        self.unknown |= {f"{name} inside a view or macro" for name in self.file_functions if not written.files}
+        # What a view or macro passes to a table function may have been now() before it was folded.
+        hidden = {name for name, count in self.folded.items() if count > written.scanned[name]}
+        hidden |= self.file_functions if not written.files else set()
+        self.unknown |= {f"{name} inside a view or macro" for name in hidden}
         time = (self.called & functions.TIME) | written.time
         return Reads(
             tables=frozenset(tables),
@@ -262,6 +270,8 @@ class _Bound:
             self.changes.add(name)
         elif name not in functions.HARMLESS:
             self.unknown.add(name)
+        elif node.get("parameters"):
+            self.folded[name] += 1
 
     def _plain(self, ref: TableRef) -> None:
         if ref.catalog == "temp":

@@ -186,14 +186,7 @@ class Session:
 
     def renew(self) -> None:
         """A new, prepared cursor in place of the old one, whose open transaction is rolled back."""
-        self._generation = self._host.generation
-        self.renew_bare()
-        self._host.prepare_session(self)
-        self._is_clean = True
-
-    def renew_bare(self) -> None:
-        """As `renew`, without preparation."""
-        self._is_clean = False
+        self._generation, self._is_clean = self._host.generation, False
         if self._is_closed:
             raise ClosedError("this session is closed; get another from the engine")
         fresh = self._host.new_cursor()
@@ -201,6 +194,8 @@ class Session:
             old, self._cursor = self._cursor, fresh
         if old is not None:
             old.close()
+        self._host.prepare_session(self)
+        self._is_clean = True
 
     def close(self) -> None:
         """Give the cursor back, once what runs has ended (waits 30 s for that). Closing twice is fine."""

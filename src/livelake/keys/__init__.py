@@ -11,6 +11,7 @@ from livelake.keys.expr import (
     encode_chunk,
     event,
     instance,
+    schema,
     table,
 )
 from livelake.keys.relation import includes, intersects
@@ -30,5 +31,6 @@ __all__ = [
     "includes",
     "instance",
     "intersects",
+    "schema",
     "table",
 ]

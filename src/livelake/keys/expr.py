@@ -203,6 +203,11 @@ def catalog(name: str) -> KeyExpr:
     return _built(f"lake/{encode_chunk(name)}/**")
 
 
+def schema(catalog: str) -> KeyExpr:
+    """What the views and macros of one lake are: ``lake/{catalog}/schema``. No table has so short a key."""
+    return _built(f"lake/{encode_chunk(catalog)}/schema")
+
+
 def _built(text: str) -> KeyExpr:
     """An expression of encoded chunks: ASCII and canonical by construction, so that only its size is in doubt."""
     if len(text) > MAX_BYTES:

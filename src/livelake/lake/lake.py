@@ -21,12 +21,13 @@ from livelake.engine import Engine, Reads, Session, Statement, gate, identifier,
 from livelake.errors import BusyError, ClosedError, ConflictError, QueryError
 from livelake.keys import KeyExpr
 from livelake.keys import catalog as catalog_key
+from livelake.keys import schema as schema_key
 from livelake.keys import table as table_key
 from livelake.lake.answer import Answer, Footprint, Result
 from livelake.lake.catalog import Catalog, attach, parse
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
-from livelake.lake.plans import Plan, Plans, catalogs_of
+from livelake.lake.plans import Plan, Plans
 from livelake.lake.transaction import Targets, Transaction, written
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why
@@ -220,12 +221,14 @@ class Lake:
         """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
         plan = self._plans.known(sql)
         if plan is not None:
-            pinned = self._snapshots(session, plan.catalogs, counted)
+            pinned = self._snapshots(session, plan.schemas, counted)
             if plan.schemas == self._schemas(pinned):
                 return plan, pinned
         gate(session, sql, reads_only=True)
         texts = session.plan(sql), session.parse(sql)
-        pinned = self._snapshots(session, catalogs_of(reads(*texts)), counted)
+        first = reads(*texts)
+        named = {name for name in self.catalogs if name == self.default or name.lower() in sql.lower()}
+        pinned = self._snapshots(session, named | first.catalogs | {t.catalog for t in first.tables}, counted)
         found = reads(*texts, heads=pinned)
         if found.changes:
             raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
@@ -259,9 +262,8 @@ class Lake:
             why_not = None
             valid_until = self._clock.now() + timedelta(seconds=question.ttl)
         tables: dict[str, int] = {}
-        keys = set(question.depends_on)
-        for name in found.catalogs:
-            keys.add(catalog_key(name))
+        # A view or macro may lie in any catalog that is named, and read nothing: its definition is read.
+        keys = {*question.depends_on, *map(catalog_key, found.catalogs), *map(schema_key, pinned)}
         for table in found.tables:
             log = self.watcher.logs.get(table.catalog)
             name = f"{table.catalog}.{table.schema}.{table.table}"

@@ -18,15 +18,10 @@ _REMEMBERED = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one text reads, and the schema version of each catalog for which that is true."""
+    """What one text reads, and under which schema version of each catalog that it may name that is true."""
 
     reads: Reads
     schemas: Mapping[str, int | None]
-
-    @property
-    def catalogs(self) -> frozenset[str]:
-        """Every catalog that is read."""
-        return catalogs_of(self.reads)
 
 
 class Plans:
@@ -49,8 +44,3 @@ class Plans:
             self._plans[sql] = plan
             if len(self._plans) > _REMEMBERED:
                 self._plans.popitem(last=False)
-
-
-def catalogs_of(found: Reads) -> frozenset[str]:
-    """Every catalog that is read, by table or as a whole."""
-    return found.catalogs | {table.catalog for table in found.tables}
