@@ -222,8 +222,12 @@ def test_a_pinned_scan_is_told_from_one_of_the_present(lake: Any) -> None:
     assert scans("FROM t AT (VERSION => 2)") == {(2, True)}
     assert scans("FROM t AT (TIMESTAMP => '2100-01-01'::TIMESTAMP)") == {(head, False)}
     assert scans("SELECT id FROM (FROM t AT (VERSION => 2)) JOIN t b USING (id)") == {(2, True), (head, False)}
-    # Pinned at the present: a later commit would make it look like any other, so it is taken for one.
-    assert scans(f"FROM t AT (VERSION => {head})") == {(head, False)}
+    # Pinned by number at what happens to be the present, if nothing else reads the present.
+    assert scans(f"FROM t AT (VERSION => {head})") == {(head, True)}
+    assert scans(f"FROM t AT (VERSION => {head}) JOIN t b USING (id)") == {(head, False)}
+    assert scans(f"FROM t AT (VERSION => {head}) JOIN v USING (id)") == {(head, False)}
+    assert scans(f"WITH x AS (FROM t AT (VERSION => {head})) FROM v") == {(head, False)}
+    assert scans(f"WITH x AS (FROM t AT (VERSION => {head})) SELECT top(1)") == {(head, False)}
     assert scans(f"FROM {name}.table_changes('t', 1, 2)") == {(2, True)}
     assert scans(f"FROM ducklake_table_insertions('{name}', 'main', 't', 1, 2)") == {(2, True)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import click
@@ -17,7 +17,7 @@ from livelake.lake import Result
 
 Format = Literal["table", "json", "csv", "arrow"]
 
-_TEXTS: dict[str, Callable[[Result], str]] = {"table": table_text, "json": json_text, "csv": csv_text}
+_TEXTS: Mapping[Format, Callable[[Result], str]] = {"table": table_text, "json": json_text, "csv": csv_text}
 
 _uri = click.argument("uri")
 _sql = click.argument("sql")
@@ -65,7 +65,7 @@ def query(uri: str, sql: str, params: tuple[str, ...], format: Format) -> None: 
 
     result = asyncio.run(run())
     if format == "arrow":
-        click.get_binary_stream("stdout").write(result.ipc)
+        sys.stdout.buffer.write(result.ipc)
     else:
         click.echo(_TEXTS[format](result), nl=format != "csv")
 

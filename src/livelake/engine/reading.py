@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from livelake.engine import functions
@@ -109,8 +109,8 @@ _SAYS: Final[dict[Obstacle, str]] = {
 def reads(plan_json: str, parse_json: str, *, heads: Mapping[str, int] | None = None) -> Reads:
     """What the statement behind `Session.plan` and `Session.parse` reads.
 
-    ``heads`` gives the snapshot at which each DuckLake catalog was planned. With it a scan of any other snapshot
-    is ``pinned``, and one that the text does not explain (an ``AT`` inside a view may move with time) is
+    ``heads`` gives the snapshot at which each DuckLake catalog was planned. With it a scan of any other snapshot,
+    or one that the text names by number, is ``pinned``, and one that the text does not explain (an ``AT`` inside a view may move with time) is
     ``unknown``. Without it only the change feed counts as pinned.
     """
     written = _Written.of(json.loads(parse_json))
@@ -140,6 +140,7 @@ class _Written:
     words: set[str] = field(default_factory=set)  # column names without a qualifier
     moments: set[str] = field(default_factory=set)  # words and calls inside AT clauses and table functions
     travelled: set[str] = field(default_factory=set)  # tables with an AT clause
+    fixed: Counter[tuple[str, int]] = field(default_factory=Counter)  # (table, version), outside of CTEs
     files: set[FileRef] = field(default_factory=set)
     scanned: Counter[str] = field(default_factory=Counter)  # table functions, and how often
 
@@ -148,6 +149,8 @@ class _Written:
         found = cls()
         for node in nodes(tree):
             found._take(node)
+        # A CTE may be left out of the plan; any other table that is written is scanned.
+        found.fixed.update(_versions(_without_ctes(tree)))
         return found
 
     def _take(self, node: dict[str, Any]) -> None:
@@ -195,7 +198,7 @@ class _Bound:
 
     def __init__(self, heads: Mapping[str, int] | None) -> None:
         self._heads = heads
-        self.scans: set[tuple[TableRef, bool]] = set()  # (table, whether it is the change feed)
+        self.scans: Counter[tuple[TableRef, bool]] = Counter()  # (table, whether it is the change feed)
         self.targets: set[TableRef] = set()
         self.catalogs: set[str] = set()
         self.called: set[str] = set()
@@ -258,7 +261,7 @@ class _Bound:
             ref = TableRef(
                 data["catalog_name"], data["schema_name"], data["table_name"], data["snapshot"]["snapshot_id"]
             )
-            self.scans.add((ref, data.get("scan_type", 0) != 0))
+            self.scans[ref, data.get("scan_type", 0) != 0] += 1
         elif name == "seq_scan" and data.get("table"):
             self._plain(TableRef(data["catalog"], data["schema"], data["table"]))
         elif name in functions.CATALOG:
@@ -277,7 +280,7 @@ class _Bound:
         if ref.catalog == "temp":
             self.temporary.add(f"temporary table {ref.table}")
         else:
-            self.scans.add((ref, False))
+            self.scans[ref, False] += 1
 
     def _unknown(self, name: str) -> set[str]:
         self.unknown.add(name)
@@ -287,10 +290,29 @@ class _Bound:
         head = None if self._heads is None else self._heads.get(ref.catalog)
         is_past = is_feed or (head is not None and ref.snapshot is not None and ref.snapshot != head)
         if not is_past:
-            return ref
+            # Asked for by number, though it is the present one: pinned if that explains every scan of it.
+            asked = written.fixed[ref.table.lower(), ref.snapshot] if ref.snapshot is not None else 0
+            is_fixed = head is not None and asked == self.scans[ref, False]
+            return replace(ref, pinned=is_fixed)
         if not written.explains(ref.table):
             self.unknown.add(f"a past state of {ref.catalog}.{ref.schema}.{ref.table} inside a view or macro")
-        return TableRef(ref.catalog, ref.schema, ref.table, ref.snapshot, pinned=True)
+        return replace(ref, pinned=True)
+
+
+def _without_ctes(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_ctes(value) for key, value in tree.items() if key != "cte_map"}
+    return [_without_ctes(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _versions(tree: Any) -> Iterator[tuple[str, int]]:
+    """(table, version) for each ``table AT (VERSION => number)``."""
+    for node in nodes(tree):
+        moment = node.get("at_clause") if node.get("type") == "BASE_TABLE" else None
+        if moment and moment["unit"].upper() == "VERSION":
+            version = (moment["expr"].get("value") or {}).get("value")
+            if isinstance(version, int):
+                yield node["table_name"].lower(), version
 
 
 def _words(tree: Any) -> set[str]:

@@ -38,6 +38,7 @@ class Commit:
     tables: frozenset[int] = frozenset()
     created: frozenset[tuple[str, str]] = frozenset()
     everything: str | None = None
+    compacts: bool = False
     doubtful: frozenset[int] = frozenset()
     """Tables whose inlined deletes were flushed: their rows may be untouched; the change feed can tell."""
 
@@ -82,6 +83,7 @@ def decode(snapshot: int, schema_version: int, changes_made: str | None) -> Comm
     created: set[tuple[str, str]] = set()
     flushed: set[int] = set()
     deleted: set[int] = set()
+    compacts = False
     text, position = changes_made or "", 0
     while position < len(text):
         item = _ITEM.match(text, position)
@@ -90,6 +92,7 @@ def decode(snapshot: int, schema_version: int, changes_made: str | None) -> Comm
         position = item.end()
         key, value = item["key"], item["value"]
         if key in _COMPACTION:
+            compacts = True
             if value.isdigit():
                 flushed.add(int(value))
         elif key in _TABLE_BY_ID and value.isdigit():
@@ -107,5 +110,6 @@ def decode(snapshot: int, schema_version: int, changes_made: str | None) -> Comm
         schema_version,
         tables=frozenset(tables | (deleted - doubtful)),
         created=frozenset(created),
+        compacts=compacts,
         doubtful=frozenset(doubtful),
     )

@@ -37,6 +37,7 @@ from livelake.token import Token
 _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
 _NO_KEYS: frozenset[KeyExpr] = frozenset()
 _CONFLICT_RETRIES = 8
+_COMPACTION_RETRIES = 5
 # What a declared ``ttl`` makes bearable: answers that grow old without any commit.
 _BOUNDED_BY_TTL = frozenset({"time", "files"})
 
@@ -202,7 +203,16 @@ class Lake:
         return Result(read.slot.value, read.status, max(0.0, age), error)
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
-        """Pin, plan, narrow, run: one transaction, on a worker's thread."""
+        """The answer, on a worker's thread; read again if rows were moved under it."""
+        for _ in range(_COMPACTION_RETRIES):
+            answer = self._read(session, flight, question)
+            logs = ((self.watcher.logs[name], at) for name, at in answer.footprint.as_of.items())
+            if not any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog)):
+                return answer
+        raise BusyError(f"the lake was compacted again and again while {_short(question.sql)} ran; try again")
+
+    def _read(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
+        """Pin, plan, narrow, run: one transaction."""
         counted = {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
         with session.transaction():
             plan, pinned = self._pin(session, question.sql, counted)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from livelake.engine import Engine, identifier, literal
+from livelake.engine import Engine, Session, identifier, literal
 from livelake.errors import LivelakeError
 from livelake.keys import KeyExpr
 from livelake.keys import catalog as catalog_key
@@ -50,7 +50,6 @@ class SnapshotLog:
         # SQLite deletes its WAL when the last reader closes the file, and DuckDB closes it after each
         # transaction: every reader would stall. Two sessions take turns, so that one always holds it open.
         self._sessions = deque([engine.cursor(), engine.cursor()])
-        self._in_turn = catalog.log is Log.SQLITE
         self._held = contextlib.ExitStack()
         self._read_names()
         self._read_all()
@@ -58,6 +57,16 @@ class SnapshotLog:
     def version_of(self, schema: str, table: str) -> int:
         """The last snapshot known to have changed a table."""
         return max(self._floor, self._versions.get((schema, table), 0))
+
+    def compacted_since(self, session: Session, snapshot: int) -> bool:
+        """Whether rows were moved after ``snapshot``; asked when a read that was pinned to it has ended.
+
+        Outside of DuckDB files a transaction that is pinned before a flush and reads after it silently misses the
+        rows that were moved (measured: 240 of 280): the catalog's own tables are not read at one state.
+        """
+        if self.catalog.log is Log.DUCKDB:
+            return False
+        return any(decode(*row[:3]).compacts for row in self._select(session, snapshot + 1))
 
     def schema_at(self, snapshot: int) -> int | None:
         """The schema version of a snapshot; None where the log as read so far does not say."""
@@ -158,28 +167,31 @@ class SnapshotLog:
         self._names = Names.of([(int(row[0]), str(row[1]), str(row[2])) for row in rows])
 
     def _rows(self, since: int) -> list[tuple[int, int, str | None, str]]:
+        """`_select` on a session of our own, and in its turn."""
+        if self.catalog.log is not Log.SQLITE:
+            return self._select(self._sessions[0], since)
+        with contextlib.ExitStack() as beginning:
+            beginning.enter_context(self._sessions[1].transaction())
+            rows = self._select(self._sessions[1], since)
+            before, self._held = self._held, beginning.pop_all()
+        before.close()
+        self._sessions.rotate()
+        return rows
+
+    def _select(self, session: Session, since: int) -> list[tuple[int, int, str | None, str]]:
         """(snapshot, schema version, changes, time) from ``since`` on, in order."""
         select = (
             "SELECT s.snapshot_id, s.schema_version, c.changes_made, CAST(s.snapshot_time AS VARCHAR)"
             " FROM {0}ducklake_snapshot s LEFT JOIN {0}ducklake_snapshot_changes c"
             f" ON c.snapshot_id = s.snapshot_id WHERE s.snapshot_id >= {int(since)} ORDER BY 1"
         )
-        if not self._in_turn:
-            return self._typed(self._sessions[0].fetchall(select.format(self.catalog.metadata + ".")))
-        session = self._sessions[1]
-        query = f"FROM sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
-        with contextlib.ExitStack() as beginning:
-            beginning.enter_context(session.transaction())
-            rows = self._typed(session.fetchall(query))
-            before, self._held = self._held, beginning.pop_all()
-        before.close()
-        self._sessions.rotate()
-        return rows
-
-    @staticmethod
-    def _typed(rows: list[tuple[object, ...]]) -> list[tuple[int, int, str | None, str]]:
+        if self.catalog.log is Log.SQLITE:
+            source = f"sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
+        else:
+            source = f"({select.format(self.catalog.metadata + '.')})"
         return [
-            (int(str(row[0])), int(str(row[1])), None if row[2] is None else str(row[2]), str(row[3])) for row in rows
+            (int(row[0]), int(row[1]), None if row[2] is None else str(row[2]), str(row[3]))
+            for row in session.fetchall(f"FROM {source}")
         ]
 
 

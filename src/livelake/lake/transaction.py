@@ -66,6 +66,10 @@ class _RolledBack(Exception):  # noqa: N818 - not an error: how a block that fai
     pass
 
 
+def _roll_back(_session: Session) -> None:
+    """The step that ends a block without a commit."""
+
+
 class Transaction:
     """Made by `Lake.transaction`; for one task at a time."""
 
@@ -134,6 +138,8 @@ class Transaction:
                 if step is None:
                     future.set_result(None)
                     break
+                if step is _roll_back:
+                    raise _RolledBack
                 if not future.set_running_or_notify_cancel():
                     continue
                 try:
@@ -159,11 +165,8 @@ class Transaction:
             self.token = await self._ended
             return
 
-        def roll_back(_session: Session) -> None:
-            raise _RolledBack
-
-        # A step that raises leaves DuckDB's transaction as it is; the next one ends it.
-        self._steps.put((roll_back, Future()))
-        self._ended.cancel()
+        self._steps.put((_roll_back, Future()))
+        if issubclass(kind, asyncio.CancelledError):
+            self._ended.cancel()  # a step may still run: interrupt it; the lane rolls back by itself
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await self._ended
