@@ -228,6 +228,8 @@ def test_a_pinned_scan_is_told_from_one_of_the_present(lake: Any) -> None:
     assert scans(f"FROM t AT (VERSION => {head}) JOIN v USING (id)") == {(head, False)}
     assert scans(f"WITH x AS (FROM t AT (VERSION => {head})) FROM v") == {(head, False)}
     assert scans(f"WITH x AS (FROM t AT (VERSION => {head})) SELECT top(1)") == {(head, False)}
+    both = lake.reads(f"SELECT id FROM (FROM mart.t AT (VERSION => {head})) JOIN main.t USING (id)")
+    assert {(ref.schema, ref.pinned) for ref in both.tables} == {("main", False), ("mart", False)}
     assert scans(f"FROM {name}.table_changes('t', 1, 2)") == {(2, True)}
     assert scans(f"FROM ducklake_table_insertions('{name}', 'main', 't', 1, 2)") == {(2, True)}
 

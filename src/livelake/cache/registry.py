@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
@@ -57,7 +56,7 @@ class Registry:
         self.time_to_live = FOREVER if time_to_live is None else time_to_live
         self.time_to_idle = FOREVER if time_to_idle is None else time_to_idle
         self.keep_stale = keep_stale
-        self._deadlines: list[tuple[float, int, AnySlot]] = []
+        self._deadlines: list[tuple[float, int, Hashable]] = []  # by key: it keeps no value alive
         self._order = itertools.count()
         self._chores: deque[tuple[Literal["put", "remove"], AnySlot]] = deque()
 
@@ -151,12 +150,19 @@ class Registry:
             del self.entries[slot.key]
 
     def _sweep_at(self, when: float, slot: AnySlot) -> None:
-        if when < math.inf:
-            heapq.heappush(self._deadlines, (when, next(self._order), slot))
-            if len(self._deadlines) > 4 * len(self.entries) + 64:
-                alive = [item for item in self._deadlines if self.entries.get(item[2].key) is item[2]]
-                self._deadlines = list({id(item[2]): item for item in sorted(alive, reverse=True)}.values())
-                heapq.heapify(self._deadlines)
+        """Look at ``slot`` again at ``when``, and not before."""
+        slot.sweep = next(self._order)
+        if when == FOREVER:
+            return
+        heapq.heappush(self._deadlines, (when, slot.sweep, slot.key))
+        if len(self._deadlines) > 4 * len(self.entries) + 64:
+            self._deadlines = [item for item in self._deadlines if self._due(item) is not None]
+            heapq.heapify(self._deadlines)
+
+    def _due(self, item: tuple[float, int, Hashable]) -> AnySlot | None:
+        """The entry that an item of the heap is about, unless it was replaced, dropped or put off."""
+        slot = self.entries.get(item[2])
+        return slot if slot is not None and slot.sweep == item[1] else None
 
     def tidy(self) -> None:
         """Carry out what the store and the clock have decided meanwhile."""
@@ -177,8 +183,8 @@ class Registry:
 
     def _sweep(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, _, slot = heapq.heappop(self._deadlines)
-            if self.entries.get(slot.key) is not slot or slot.watchers:
+            slot = self._due(heapq.heappop(self._deadlines))
+            if slot is None or slot.watchers:
                 continue
             if now >= slot.idle_until if slot.is_stale else self.expired(slot, now):
                 self.count["expirations"] += not slot.is_stale

@@ -63,6 +63,7 @@ class Slot(Generic[V]):
         "landed_at",
         "pinned",
         "registered",
+        "sweep",
         "unseen",
         "valid_until",
         "value",
@@ -86,6 +87,7 @@ class Slot(Generic[V]):
         self.cost: float = 0.0  # seconds that the computation took
         self.weight = 1
         self.evicted = False
+        self.sweep = 0  # the number of its one valid item on the registry's heap of deadlines
         # Versioned sources: what was read (None until pinned), and what was heard of before that was known.
         self.pinned: Mapping[str, int] | None = None
         self.unseen: list[Change] = []

@@ -110,8 +110,8 @@ def reads(plan_json: str, parse_json: str, *, heads: Mapping[str, int] | None = 
     """What the statement behind `Session.plan` and `Session.parse` reads.
 
     ``heads`` gives the snapshot at which each DuckLake catalog was planned. With it a scan of any other snapshot,
-    or one that the text names by number, is ``pinned``, and one that the text does not explain (an ``AT`` inside a view may move with time) is
-    ``unknown``. Without it only the change feed counts as pinned.
+    or one that the text names by number, is ``pinned``, and one that the text does not explain (an ``AT`` inside
+    a view may move with time) is ``unknown``. Without it only the change feed counts as pinned.
     """
     written = _Written.of(json.loads(parse_json))
     plan = json.loads(plan_json)
@@ -286,14 +286,21 @@ class _Bound:
         self.unknown.add(name)
         return set()
 
+    def _is_fixed(self, ref: TableRef, written: _Written) -> bool:
+        """Whether the present snapshot was asked for by number, in every scan of a table of that name."""
+        name = ref.table.lower()
+        like = (
+            count
+            for (other, _), count in self.scans.items()
+            if other.table.lower() == name and other.snapshot == ref.snapshot
+        )
+        return ref.snapshot is not None and written.fixed[name, ref.snapshot] == sum(like)
+
     def _table(self, ref: TableRef, is_feed: bool, written: _Written) -> TableRef:
         head = None if self._heads is None else self._heads.get(ref.catalog)
         is_past = is_feed or (head is not None and ref.snapshot is not None and ref.snapshot != head)
         if not is_past:
-            # Asked for by number, though it is the present one: pinned if that explains every scan of it.
-            asked = written.fixed[ref.table.lower(), ref.snapshot] if ref.snapshot is not None else 0
-            is_fixed = head is not None and asked == self.scans[ref, False]
-            return replace(ref, pinned=is_fixed)
+            return replace(ref, pinned=head is not None and self._is_fixed(ref, written))
         if not written.explains(ref.table):
             self.unknown.add(f"a past state of {ref.catalog}.{ref.schema}.{ref.table} inside a view or macro")
         return replace(ref, pinned=True)
