@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README.read_text(), re.DOTALL)
 EXAMPLES = [
     (code, output)
-    for (kind, code), (then, output) in zip(BLOCKS, BLOCKS[1:], strict=False)
+    for (kind, code), (then, output) in itertools.pairwise(BLOCKS)
     if kind == "python" and then == "output"
 ]
 

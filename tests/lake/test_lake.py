@@ -416,7 +416,13 @@ async def test_a_file_that_is_no_database_is_an_error_of_the_source(uri: str, tm
 @pytest.mark.parametrize("uri", ["ducklake:{}/sales.ducklake", "{}/sales.duckdb"])
 async def test_a_locked_file_names_the_holder_and_the_remedy(uri: str, tmp_path: Path) -> None:
     uri = uri.format(tmp_path)
-    code = f"import asyncio, livelake\nasync def main():\n  async with livelake.open({uri!r}) as lake: print('open', flush=True); input()\nasyncio.run(main())"
+    code = (
+        "import asyncio, livelake\n"
+        "async def main():\n"
+        f"  async with livelake.open({uri!r}) as lake:\n"
+        "    print('open', flush=True); input()\n"
+        "asyncio.run(main())"
+    )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None

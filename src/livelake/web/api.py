@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from livelake.cache import Status
-from livelake.errors import BusyError, LivelakeError, NotFoundError, SourceError, UsageError
+from livelake.errors import BusyError, ClosedError, LivelakeError, NotFoundError, QueryError, SourceError, UsageError
 from livelake.lake import Result
 
 _JSON = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
@@ -68,8 +68,10 @@ def status_of(error: LivelakeError) -> int:
     match error:
         case NotFoundError():
             return 404
-        case BusyError():
+        case BusyError() | ClosedError():
             return 503
+        case QueryError():  # the SQL is the server's own
+            return 500
         case UsageError():
             return 400
         case SourceError():

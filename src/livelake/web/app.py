@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from importlib.resources import files
 from urllib.parse import urlencode
 
@@ -32,7 +33,7 @@ from livelake.web.api import problem, respond, status_of
 from livelake.web.channel import Channels
 from livelake.web.folder import Dashboard, Query, Value
 from livelake.web.pages import DashboardCard, Link, Site, dashboard_page, error_page, index_page
-from livelake.web.stream import Stream
+from livelake.web.stream import HEADERS, HEARTBEAT, Stream
 
 log = logging.getLogger("livelake.web")
 
@@ -52,10 +53,24 @@ _STATIC = {"livelake.js": "text/javascript", "livelake.css": "text/css", "icon.s
 
 
 class App:
-    """Made by `app`. ``close`` ends every stream, so that a server can stop."""
+    """Made by `app`. ``close`` ends every stream, so that a server can stop.
 
-    def __init__(self, lake: LiveLake, dashboards: tuple[Dashboard, ...]) -> None:
+    ``hosts``: the host names by which it may be asked for, None for any. A server on loopback names its own:
+    else any web site could have its visitor's browser read from it, under a name that it makes lead here (DNS
+    rebinding). ``heartbeat``: seconds between the signs of life of a stream.
+    """
+
+    def __init__(
+        self,
+        lake: LiveLake,
+        dashboards: tuple[Dashboard, ...],
+        *,
+        hosts: Collection[str] | None = None,
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
         self.lake = lake
+        self.hosts = hosts
+        self.heartbeat = heartbeat
         self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
         self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
         self.channels = Channels(lake)
@@ -64,7 +79,7 @@ class App:
             routes=[
                 Route("/", self._index),
                 Route("/d/{dashboard}", self._page),
-                Route("/live/{dashboard}", _Endpoint(self._live)),
+                Route("/live/{dashboard}", _Endpoint(self._live), methods=["GET"]),
                 Route("/queries/{name}", self._query),
                 Route("/healthz", self._health),
                 Route("/static/{file}", self._static),
@@ -73,7 +88,11 @@ class App:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._asgi(scope, receive, send)
+        if self.hosts is not None and scope["type"] == "http" and _host(scope) not in self.hosts:
+            detail = f"this server answers to {', '.join(sorted(self.hosts))} only"
+            await problem(421, "Misdirected Request", detail)(scope, receive, send)
+        else:
+            await self._asgi(scope, receive, send)
 
     async def close(self) -> None:
         """End every stream. Closing twice is fine; the lake stays open."""
@@ -130,11 +149,14 @@ class App:
     async def _live(self, request: Request) -> ASGIApp:
         try:
             dashboard = self._dashboard(request)
-            channel = self.channels.enter(dashboard, _bind(dashboard, request))
+            values = _bind(dashboard, request)
+            if request.method == "HEAD":
+                return Response(headers=HEADERS)
+            channel = self.channels.enter(dashboard, values)
         except LivelakeError as error:
             return problem(status_of(error), http.HTTPStatus(status_of(error)).phrase, str(error))
         last = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
-        return Stream(channel, last, SYSTEM.now, lambda: self.channels.leave(channel))
+        return Stream(channel, last, SYSTEM.now, self.heartbeat, lambda: self.channels.leave(channel))
 
     async def _query(self, request: Request) -> Response:
         try:
@@ -184,8 +206,11 @@ class App:
     async def _http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if "text/html" in request.headers.get("accept", ""):
-            return self._failure(error.status_code, error.detail)
-        return problem(error.status_code, http.HTTPStatus(error.status_code).phrase, error.detail)
+            answer = self._failure(error.status_code, error.detail)
+        else:
+            answer = problem(error.status_code, http.HTTPStatus(error.status_code).phrase, error.detail)
+        answer.headers.update(error.headers or {})  # which methods are allowed
+        return answer
 
     async def _crash(self, request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
@@ -201,6 +226,12 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = await self._handler(Request(scope, receive, send))  # type: ignore[operator]
         await answer(scope, receive, send)
+
+
+def _host(scope: Scope) -> str:
+    """The host that was asked for, without its port."""
+    given = next((value for name, value in scope["headers"] if name == b"host"), b"")
+    return re.sub(r":\d*$", "", given.decode("latin-1")).lower()
 
 
 def _bind(dashboard: Dashboard, request: Request) -> dict[str, dict[str, Value]]:

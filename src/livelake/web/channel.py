@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
+from livelake.errors import ClosedError
 from livelake.lake import Query as Question
 from livelake.live import LiveLake, State, Topic
 from livelake.web.charts import ChartSpec
@@ -154,9 +155,12 @@ class Channels:
         self._lake = lake
         self._open: dict[tuple[object, ...], Channel] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def enter(self, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]]) -> Channel:
-        """The channel for a dashboard with these values; to be left with `leave`. Raises `ParameterError`."""
+        """The channel for a dashboard with these values; to be left with `leave`. Raises `ParameterError`, `ClosedError`."""
+        if self._closed:  # a stream that began now would never be told to end
+            raise ClosedError("the server is stopping")
         key = (dashboard.name, *((name, tuple(bound.items())) for name, bound in values.items()))
         channel = self._open.get(key)
         if channel is None:
@@ -182,7 +186,8 @@ class Channels:
             task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """End every stream. Closing twice is fine."""
+        """End every stream, and begin no other. Closing twice is fine."""
+        self._closed = True
         channels, self._open = list(self._open.values()), {}
         for channel in channels:
             await channel.close()

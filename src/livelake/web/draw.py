@@ -16,11 +16,10 @@ def draw(view: PanelView, spec: ChartSpec | None, state: State) -> PanelView:
     """The view of a panel in ``state``: the result drawn; on failure the message, over the last good result."""
     if state.result is None:
         return replace(view, state="error", message=words(state.error), computed_at=None)
-    if state.error is not None:
-        return replace(view, state="stale", message=words(state.error))
     columns = [(column.name, column.type) for column in state.result.columns]
     body = render(spec or _TABLE, columns, state.result.rows())
-    return replace(view, state="fresh", message=None, computed_at=state.result.computed_at, body=body)
+    drawn = replace(view, state="fresh", message=None, computed_at=state.result.computed_at, body=body)
+    return drawn if state.error is None else replace(drawn, state="stale", message=words(state.error))
 
 
 def words(error: Exception | None) -> str:

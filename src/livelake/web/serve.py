@@ -1,4 +1,4 @@
-"""The server: a listening socket and uvicorn behind it. The one door to uvicorn.
+"""The server: a listening socket and uvicorn behind it. The one door to uvicorn. Signals are the caller's.
 
 Streams never end by themselves, so a server that waits for its connections would never stop: ours ends them first.
 """
@@ -6,8 +6,9 @@ Streams never end by themselves, so a server that waits for its connections woul
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import uvicorn
 
@@ -55,6 +56,11 @@ class _Server(uvicorn.Server):
         self._app = app
         self._ready = ready
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none: uvicorn would die of a SIGTERM before its caller could close the lake."""
+        yield
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self._ready()
@@ -65,10 +71,11 @@ class _Server(uvicorn.Server):
 
 
 async def serve(app: App, listener: socket.socket, ready: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGINT or SIGTERM, or until cancelled. ``ready()`` is called when connections are accepted."""
+    """Serve until cancelled. ``ready()`` is called when connections are accepted."""
     config = uvicorn.Config(
         app,
         log_config=None,
+        log_level="critical",  # what fails is told by `App`; the rest is what any stranger can provoke
         access_log=False,
         lifespan="off",
         server_header=False,

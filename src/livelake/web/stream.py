@@ -18,14 +18,16 @@ from livelake.web.channel import Channel
 from livelake.web.datastar import heartbeat
 
 HEARTBEAT = 15.0
+"""Seconds. The page takes a stream for dead that says nothing for 40."""
 
-_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx would hold events back
-    (b"x-content-type-options", b"nosniff"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-]
+HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # nginx would hold events back
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class Stream:
@@ -36,11 +38,13 @@ class Stream:
         channel: Channel,
         last_event_id: str | None,
         now: Callable[[], datetime],
+        every: float,
         left: Callable[[], None],
     ) -> None:
         self._channel = channel
         self._seen = channel.resume(last_event_id)
         self._now = now
+        self._every = every
         self._left = left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +53,7 @@ class Stream:
         gone = asyncio.get_running_loop().create_task(_gone(receive))
         gone.add_done_callback(lambda _task: news.set())
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS})
             await self._pour(send, news, gone)
             if not gone.done():
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -77,7 +81,7 @@ class Stream:
                 return
             body = b""
             try:
-                async with asyncio.timeout(HEARTBEAT):
+                async with asyncio.timeout(self._every):
                     await news.wait()
             except TimeoutError:
                 body = heartbeat(self._now())
