@@ -29,5 +29,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     skipped = {report.nodeid for report in reporter.stats.get("skipped", [])} if reporter else set()
     unexpected = sorted(name for name in skipped if not name.startswith(tuple(ALLOWED_ON_CI)))
     if unexpected and session.exitstatus == 0:
-        print(f"\nskipped on CI, but not allowed to be: {', '.join(unexpected)}")  # noqa: T201
+        print(f"\nskipped on CI, but not allowed to be: {', '.join(unexpected)}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -143,10 +143,10 @@ def test_a_transaction_commits_and_an_error_rolls_it_back(session: Session) -> N
     session.execute("CREATE TABLE t (a INT)")
     with session.transaction():
         session.execute("INSERT INTO t VALUES (1)")
-    with pytest.raises(ZeroDivisionError), session.transaction():  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), session.transaction():
         session.execute("INSERT INTO t VALUES (2)")
         raise ZeroDivisionError
-    with pytest.raises(QueryError), session.transaction():  # noqa: PT012
+    with pytest.raises(QueryError), session.transaction():
         session.execute("INSERT INTO t VALUES (3)")
         session.execute("SELECT nonsense")
     assert session.fetchall("FROM t") == [(1,)]
@@ -163,7 +163,7 @@ def test_a_read_only_transaction_refuses_writes_and_still_reads_with_parameters(
 
 def test_a_transaction_inside_a_transaction_is_refused_and_rolls_back(session: Session) -> None:
     session.execute("CREATE TABLE t (a INT)")
-    with pytest.raises(QueryError), session.transaction():  # noqa: PT012
+    with pytest.raises(QueryError), session.transaction():
         session.execute("INSERT INTO t VALUES (1)")
         with session.transaction():
             pass
@@ -173,7 +173,7 @@ def test_a_transaction_inside_a_transaction_is_refused_and_rolls_back(session: S
 def test_a_conflict_at_commit_leaves_a_usable_session(engine: Engine) -> None:
     with engine.cursor() as first, engine.cursor() as second:
         first.execute("CREATE TABLE t (a INT PRIMARY KEY)")
-        with pytest.raises((ConflictError, QueryError)), second.transaction():  # noqa: PT012
+        with pytest.raises((ConflictError, QueryError)), second.transaction():
             second.execute("INSERT INTO t VALUES (1)")
             first.execute("INSERT INTO t VALUES (1)")
         with second.transaction():
@@ -256,7 +256,7 @@ def test_an_interrupt_in_a_turn_refuses_the_rest_of_it_and_not_the_next(session:
 def test_an_interrupt_between_statement_and_commit_rolls_back(session: Session) -> None:
     session.execute("CREATE TABLE t (a INT)")
     session.begin_turn()
-    with pytest.raises(Interrupted), session.transaction():  # noqa: PT012
+    with pytest.raises(Interrupted), session.transaction():
         session.execute("INSERT INTO t VALUES (1)")
         session.interrupt()
     session.end_turn()

@@ -1,12 +1,14 @@
 """The command line: thin over the library. Every error is one line on standard error and a status of its own.
 
 Status 0: done. 1: it could not be done; the line says why. 2: the command was not understood (click's own).
-130: interrupted.
+130: interrupted; for commands that run until they are stopped (demo, serve, watch) that is the normal end, 0.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
 
 import click
@@ -15,6 +17,7 @@ from livelake import __version__
 from livelake.cli.demo import demo
 from livelake.cli.query import query, watch, why
 from livelake.cli.serve import serve
+from livelake.cli.terminal import clean
 from livelake.errors import LivelakeError
 
 
@@ -31,22 +34,34 @@ for command in (demo, serve, query, watch, why):
 def main() -> None:
     """The entry point of the ``livelake`` command."""
     logging.basicConfig(level=logging.WARNING, format="livelake: %(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an ASCII terminal, a name that is no text
+    sys.exit(_run())
+
+
+def _run() -> int:
     try:
-        cli(standalone_mode=False, prog_name="livelake")
+        with cli.make_context("livelake", sys.argv[1:]) as context:
+            cli.invoke(context)
+        sys.stdout.flush()  # here, where a failure can still be told
+        return 0
     except LivelakeError as error:
-        sys.exit(_fail(str(error)))
+        return _fail(str(error))
     except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        return stop.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone, as `| head` does
-        sys.exit(0)
+        return 130
+    except OSError as error:  # of standard output: all others were mapped
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left has nowhere to go
+        if isinstance(error, BrokenPipeError):
+            return 0  # whoever read it has seen enough, as `| head` does
+        return _fail(f"standard output cannot be written: {error.strerror}")
 
 
 def _fail(message: str) -> int:
-    click.echo(f"livelake: {' '.join(message.split())}", err=True)
+    click.echo(f"livelake: {clean(' '.join(message.split()))}", err=True)
     return 1

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
-import signal
+import shlex
 import socket
 import tempfile
 import threading
@@ -20,6 +19,8 @@ import click
 
 import livelake
 from livelake.cli import telemetry
+from livelake.cli.ending import run, stoppable
+from livelake.cli.serve import allowed_hosts
 from livelake.errors import LivelakeError, SourceError
 from livelake.live import LiveLake
 
@@ -33,33 +34,32 @@ _PERIOD = 1.0
 @click.option(
     "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Another if it is taken."
 )
-@click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), help="Keep the lake here.")
+@click.option("--insecure", is_flag=True, help="Allow other machines to watch this one: there is no log-in yet.")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep the lake here.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
-def demo(host: str, port: int, folder: Path | None, no_browser: bool) -> None:
+def demo(host: str, port: int, insecure: bool, folder: Path | None, no_browser: bool) -> None:
     """Show this machine's own telemetry live: a DuckLake, one commit a second, a dashboard that moves by itself."""
     from livelake import web  # the web part is imported by those who serve
 
+    hosts = allowed_hosts(host, insecure)
     listener = _listen(host, port)
-    with listener, _home(folder) as home, as_file(files("livelake") / "examples" / "machine") as dashboards:
-        found = web.dashboards(dashboards)
+    with stoppable(), listener, _home(folder) as home, as_file(files("livelake") / "examples" / "machine") as found:
+        dashboards = web.dashboards(found)
         uri = f"ducklake:sqlite:{home / 'machine.sqlite'}"
 
-        async def run() -> None:
+        async def main() -> None:
             async with livelake.open(uri, as_name=telemetry.CATALOG) as lake:
-                await web.check(lake, found)
+                await web.check(lake, dashboards)
                 sampler = telemetry.Sampler()
                 await _begin(lake, sampler)
-                app = web.App(lake, found)
-                url = f"{web.url_of(listener)}d/{found[0].name}"
-                sampling = asyncio.create_task(_sample(lake, sampler))
-                try:
+                url = f"{web.url_of(listener)}d/{dashboards[0].name}"
+                async with asyncio.TaskGroup() as tasks:
+                    sampling = tasks.create_task(_sample(lake, sampler))
+                    app = web.App(lake, dashboards, hosts=hosts)
                     await web.serve(app, listener, lambda: _announce(url, uri, folder, no_browser))
-                finally:
                     sampling.cancel()
-                    await asyncio.gather(sampling, return_exceptions=True)
 
-        with _terminated_like_interrupted():
-            asyncio.run(run())
+        run(main())
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -78,31 +78,17 @@ def _home(folder: Path | None) -> Iterator[Path]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SourceError(f"--dir {folder} cannot be made: {error.strerror}") from error
+            raise SourceError(f"--dir {folder} cannot be made: {error.strerror}; name another") from error
         yield folder.absolute()
         return
-    home = Path(tempfile.mkdtemp(prefix="livelake-demo-"))  # mode 0700, exclusive
     try:
-        yield home
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends the demo as Ctrl-C does, whenever it comes: no folder is left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        kept = tempfile.TemporaryDirectory(
+            prefix="livelake-demo-", ignore_cleanup_errors=True
+        )  # mode 0700, exclusive
+    except OSError as error:
+        raise SourceError(f"no folder for the lake: {error.strerror}; name one with --dir") from error
+    with kept as home:
+        yield Path(home)
 
 
 async def _begin(lake: LiveLake, sampler: telemetry.Sampler) -> None:
@@ -143,7 +129,7 @@ async def _sample(lake: LiveLake, sampler: telemetry.Sampler) -> None:
 def _announce(url: str, uri: str, folder: Path | None, no_browser: bool) -> None:
     click.echo(f"livelake demo: this machine, live, on {url}")
     click.echo(f"  the lake: {uri}{'' if folder else ' (goes when the demo ends)'}")
-    click.echo(f"  try:      livelake watch {uri} 'SELECT max(number) AS samples FROM system'")
+    click.echo(f"  try:      livelake watch {shlex.quote(uri)} 'SELECT arg_max(number, time) AS samples FROM system'")
     click.echo("  Ctrl-C ends it")
     if not no_browser:
         threading.Thread(target=_browse, args=(url,), daemon=True).start()

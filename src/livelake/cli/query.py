@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
-from collections.abc import Callable, Mapping
 from typing import Literal
 
 import click
 
 import livelake
-from livelake.cli.terminal import csv_text, json_text, table_text
+from livelake.cli.ending import run, stoppable
+from livelake.cli.terminal import clean, csv_text, json_text, shorten, table_text
 from livelake.errors import ParameterError
 from livelake.lake import Result
 
 Format = Literal["table", "json", "csv", "arrow"]
-
-_TEXTS: Mapping[Format, Callable[[Result], str]] = {"table": table_text, "json": json_text, "csv": csv_text}
 
 _uri = click.argument("uri")
 _sql = click.argument("sql")
@@ -59,15 +58,20 @@ def query(uri: str, sql: str, params: tuple[str, ...], format: Format) -> None: 
     """
     values = bind(params)
 
-    async def run() -> Result:
+    async def ask() -> Result:
         async with livelake.open(uri, read_only=uri != ":memory:", create=False) as lake:
             return await lake.query(sql, values)
 
-    result = asyncio.run(run())
-    if format == "arrow":
-        sys.stdout.buffer.write(result.ipc)
-    else:
-        click.echo(_TEXTS[format](result), nl=format != "csv")
+    result = asyncio.run(ask())
+    match format:
+        case "table":
+            click.echo(table_text(result, width=_terminal()[0]))
+        case "json":
+            click.echo(json_text(result))
+        case "csv":
+            click.echo(csv_text(result), nl=False)
+        case "arrow":
+            sys.stdout.buffer.write(result.ipc)
 
 
 @click.command()
@@ -79,7 +83,7 @@ def watch(uri: str, sql: str, params: tuple[str, ...], count: int | None) -> Non
     """Show a query's result live: again after every commit that matters to it. Ctrl-C ends it."""
     values = bind(params)
 
-    async def run() -> None:
+    async def main() -> None:
         left = count
         async with livelake.open(uri, read_only=uri != ":memory:", create=False) as lake:
             async for result in lake.live(sql, values):
@@ -88,7 +92,8 @@ def watch(uri: str, sql: str, params: tuple[str, ...], count: int | None) -> Non
                 if left == 0:
                     return
 
-    asyncio.run(run())
+    with stoppable():
+        run(main())
 
 
 def _show(result: Result) -> None:
@@ -96,11 +101,22 @@ def _show(result: Result) -> None:
     as_of = ", ".join(f"{name} {version}" for name, version in result.as_of.items())
     line = f"as of {as_of or 'now'}, {result.computed_at.astimezone():%H:%M:%S}"
     if result.error is not None:
-        line = f"stale ({' '.join(result.error.split())}), {line}"
-    if sys.stdout.isatty():
-        click.clear()
-    click.echo(f"{table_text(result)}\n{line}")
-    sys.stdout.flush()
+        line = f"stale ({clean(' '.join(result.error.split()))}), {line}"
+    width, height = _terminal()
+    if width is None:
+        click.echo(f"{table_text(result)}\n{line}")
+        return
+    text = f"{table_text(result, width=width, most_rows=height - 5)}\n{shorten(line, width)}"
+    # Home, each line with what is left of its old self cleared, then all below: nothing flickers.
+    click.echo("\x1b[H" + "".join(f"{each}\x1b[K\n" for each in text.split("\n")) + "\x1b[J", nl=False, color=True)
+
+
+def _terminal() -> tuple[int | None, int]:
+    """Columns and rows of the terminal; no columns if the output goes elsewhere and nothing need be shortened."""
+    if not sys.stdout.isatty():
+        return None, 0
+    size = shutil.get_terminal_size()
+    return size.columns, max(10, size.lines)
 
 
 @click.command()
@@ -112,10 +128,10 @@ def why(uri: str, sql: str, params: tuple[str, ...], as_json: bool) -> None:
     """Say what a query reads, at which versions, and what the latest commits meant for its answer."""
     values = bind(params)
 
-    async def run() -> str:
+    async def explain() -> str:
         async with livelake.open(uri, read_only=uri != ":memory:", create=False) as lake:
             await lake.query(sql, values)
             explained = await lake.why(sql, values)
             return json.dumps(explained.as_dict(), indent=2, default=str) if as_json else str(explained)
 
-    click.echo(asyncio.run(run()))
+    click.echo(asyncio.run(explain()))

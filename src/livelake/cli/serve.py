@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from pathlib import Path
 
 import click
 
 import livelake
+from livelake.cli.ending import run, stoppable
 from livelake.errors import UsageError
+
+
+_SECONDS = click.FloatRange(0.01, 3_600)
 
 
 @click.command()
@@ -17,7 +20,13 @@ from livelake.errors import UsageError
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
 @click.option("--insecure", is_flag=True, help="Allow other machines to read everything: there is no log-in yet.")
-@click.option("--poll-interval", default=0.25, show_default=True, help="Seconds between looks at the commit logs.")
+@click.option(
+    "--poll-interval",
+    default=0.25,
+    show_default=True,
+    type=_SECONDS,
+    help="Seconds between looks at the commit logs.",
+)
 def serve(folder: Path, host: str, port: int, insecure: bool, poll_interval: float) -> None:
     """Serve a folder of .sql files as live dashboards and an HTTP API, until Ctrl-C.
 
@@ -25,19 +34,18 @@ def serve(folder: Path, host: str, port: int, insecure: bool, poll_interval: flo
     """
     from livelake import web  # the web part is imported by those who serve
 
-    if not insecure and not _is_loopback(host):
-        raise UsageError(f"--host {host} would let other machines read everything; add --insecure if that is meant")
+    hosts = allowed_hosts(host, insecure)
     found = web.dashboards(folder)
     attach = {name: uri for dashboard in found for name, uri in dashboard.attach.items()}
     first, *_ = attach or {"memory": ":memory:"}
     listener = web.listen(host, port)
 
-    async def run() -> None:
+    async def main() -> None:
         uri = attach.pop(first, ":memory:")
         opening = livelake.open(uri, as_name=first, attach=attach, create=False, poll_interval=poll_interval)
         async with opening as lake:
             await web.check(lake, found)
-            app = web.App(lake, found)
+            app = web.App(lake, found, hosts=hosts)
 
             def ready() -> None:
                 count = sum(len(dashboard.queries) for dashboard in found)
@@ -45,8 +53,20 @@ def serve(folder: Path, host: str, port: int, insecure: bool, poll_interval: flo
 
             await web.serve(app, listener, ready)
 
-    with listener:
-        asyncio.run(run())
+    with stoppable(), listener:
+        run(main())
+
+
+def allowed_hosts(host: str, insecure: bool) -> frozenset[str] | None:
+    """The host names that a server on ``host`` answers to, None for any.
+
+    Raises `UsageError` for an address that other machines reach, unless that is meant.
+    """
+    if _is_loopback(host):
+        return frozenset({"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host})
+    if not insecure:
+        raise UsageError(f"--host {host} would let other machines read everything; add --insecure if that is meant")
+    return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -30,9 +30,13 @@ _CACHE_STATUS: Mapping[Status, str] = {
 }
 
 
-def encode(result: Result) -> bytes:
-    """The rows as a JSON array of objects. DECIMAL and big integers are numbers; dates are ISO 8601."""
-    return _JSON.encode(result.rows())
+def encode(value: object) -> bytes:
+    """Rows, or a value of one, as JSON.
+
+    DECIMAL and HUGEINT are numbers with all their digits, dates and intervals ISO 8601, bytes base64; what JSON
+    has no number for (NaN, infinity) is null.
+    """
+    return _JSON.encode(value)
 
 
 def headers(result: Result, kind: str) -> dict[str, str]:
@@ -60,7 +64,7 @@ def respond(request: Request, result: Result) -> Response:
     fields = headers(result, "json")
     if is_known(request.headers.get("if-none-match"), fields["ETag"]):
         return Response(status_code=304, headers=fields)
-    return Response(encode(result), media_type="application/json", headers=fields)
+    return Response(encode(result.rows()), media_type="application/json", headers=fields)
 
 
 def status_of(error: LivelakeError) -> int:
