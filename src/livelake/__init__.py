@@ -3,7 +3,7 @@
 Importing this starts nothing, and does not import the web part.
 """
 
-from livelake.cache import AnalyticsCache, CacheDependency, CacheStats
+from livelake.cache import AnalyticsCache, CacheDependency, CacheStats, Policy, ProactiveRefresh, windows
 from livelake.clock import Clock, SystemClock
 from livelake.errors import LivelakeError
 from livelake.events import Bus, Event, LocalBus
@@ -29,9 +29,12 @@ __all__ = [
     "LiveLake",
     "LivelakeError",
     "LocalBus",
+    "Policy",
+    "ProactiveRefresh",
     "Result",
     "SystemClock",
     "Token",
     "Why",
     "open",
+    "windows",
 ]

@@ -510,7 +510,7 @@ async def test_a_loop_that_is_closed_without_a_word_does_not_hang_its_followers(
     loop.close()
     assert await asyncio.wait_for(follower, 20) == 2
     leader._log_destroy_pending = False  # type: ignore[attr-defined]
-    cache._tasks.clear()
+    cache._reader._tasks.clear()
 
 
 def test_threads_never_read_what_was_invalidated_before_they_began() -> None:

@@ -3,7 +3,10 @@
 from livelake.cache.analytics_cache import AnalyticsCache
 from livelake.cache.dependencies import CacheDependency
 from livelake.cache.flight import Flight
+from livelake.cache.policy import Policy
+from livelake.cache.proactive import ProactiveRefresh
 from livelake.cache.read import CacheStats, Explanation, Read, Status
+from livelake.cache.refresh import Loaded, Refresher, Watched
 from livelake.cache.slot import Change, Slot
 
 __all__ = [
@@ -13,7 +16,12 @@ __all__ = [
     "Change",
     "Explanation",
     "Flight",
+    "Loaded",
+    "Policy",
+    "ProactiveRefresh",
     "Read",
+    "Refresher",
     "Slot",
     "Status",
+    "Watched",
 ]

@@ -14,15 +14,18 @@ change sets to -inf before `apply` returns.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, Unpack, cast
 
+from livelake.cache.arguments import key_of
 from livelake.cache.dependencies import key_exprs
-from livelake.cache.flight import Flight, Run, Waiter, call
+from livelake.cache.flight import Flight, Run, call
+from livelake.cache.policy import Policy
 from livelake.cache.read import CacheStats, Explanation, Read
+from livelake.cache.reader import Demand, Reader
 from livelake.cache.registry import Registry, Watcher
 from livelake.cache.slot import Change, Slot
 from livelake.cache.store import Store, size_in_bytes
@@ -30,6 +33,8 @@ from livelake.clock import SYSTEM, Clock
 from livelake.errors import UsageError
 from livelake.keys import KeyExpr
 
+P = ParamSpec("P")
+T = TypeVar("T")
 V = TypeVar("V")
 AnySlot = Slot[Any]
 
@@ -67,13 +72,11 @@ class AnalyticsCache:
             time_to_idle=time_to_idle,
             keep_stale=keep_stale,
         )
-        self._grace = grace
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._reader = Reader(self._registry, grace)
         # A hit touches nothing but these.
         self._find = self._registry.store.get
         self._monotonic = clock.monotonic
         self._wall = clock.now
-        self._idle = self._registry.time_to_idle
         self._hits = self._registry.hits
 
     # ---------------------------------------------------------------- reading
@@ -90,40 +93,115 @@ class AnalyticsCache:
         *,
         depends_on: str | Iterable[str] = (),
         valid_until: datetime | None = None,
-        time_to_live: float | None = None,
-        stale_if_error: float | None = None,
+        **policy: Unpack[Policy],
     ) -> Any:
         """The value under ``key``; where there is none, ``compute()`` once for all who ask meanwhile.
 
         ``compute`` may be a coroutine function, or a plain function, which then runs in a thread. An empty
-        ``depends_on`` says that no change ever concerns it; ``"**"`` that every change does. What ``compute``
-        raises is raised to each waiting caller and not kept, unless ``stale_if_error`` allows an answer that
-        went stale at most so many seconds ago. Cancelling one caller cancels nobody else.
+        ``depends_on`` says that no change ever concerns it; ``"**"`` that every change does. What ``compute`` raises
+        is raised to each waiting caller and not kept. Cancelling one caller cancels nobody else. `Policy` lists the
+        other keywords; `read` also tells how the value came about.
         """
-        slot = self.peek(key)
+        if not policy:
+            slot = self.peek(key)
+            if slot is not None:
+                return slot.value
+        read = await self.read(key, compute, depends_on=depends_on, valid_until=valid_until, **policy)
+        return read.slot.value
+
+    async def read(
+        self,
+        key: Hashable,
+        compute: Callable[[], Any],
+        *,
+        depends_on: str | Iterable[str] = (),
+        valid_until: datetime | None = None,
+        **policy: Unpack[Policy],
+    ) -> Read[Any]:
+        """`get_or_compute`, with ``status`` (hit, miss, joined, stale, bypass) and ``age`` beside the ``value``."""
+        run = plain(compute)
+        demand = Demand(key, key_exprs(depends_on), _timestamp(valid_until), policy)
+        if policy.get("bypass"):
+            return await self._alone(demand, run)
+        return await self._reader.fetch(demand, run)
+
+    def get_or_compute_sync(
+        self,
+        key: Hashable,
+        compute: Callable[[], Any],
+        *,
+        depends_on: str | Iterable[str] = (),
+        valid_until: datetime | None = None,
+        **policy: Unpack[Policy],
+    ) -> Any:
+        """`get_or_compute` for plain threads: ``compute`` is a plain function and runs in the thread that leads.
+
+        Threads and event loops share flights. On a thread whose event loop is running it raises `UsageError`
+        instead of standing still: await `get_or_compute` there.
+        """
+        slot = None if policy else self.peek(key)
         if slot is not None:
             return slot.value
-        read = await self.fetch(
-            key,
-            _plain(compute),
-            depends_on=key_exprs(depends_on),
-            valid_until=_timestamp(valid_until),
-            time_to_live=time_to_live,
-            stale_if_error=stale_if_error,
-        )
-        return read.value
+        if _has_loop():
+            raise UsageError("get_or_compute_sync would block this thread's event loop; await get_or_compute instead")
+        if policy.get("bypass"):
+            return compute()
+        demand = Demand(key, key_exprs(depends_on), _timestamp(valid_until), policy)
+        return self._reader.fetch_here(demand, compute).slot.value
+
+    def cached(
+        self,
+        *,
+        depends_on: str | Iterable[str] = (),
+        key: Callable[..., Hashable] | None = None,
+        **policy: Unpack[Policy],
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """Decorate a function, plain or coroutine: its answers are kept by its arguments.
+
+            @cache.cached(depends_on=["events/Todo/**"], time_to_live=60)
+            async def open_todos(owner: str) -> int: …
+
+        ``1``, ``1.0``, ``True`` and ``"1"`` are different arguments; how one is passed does not matter. An argument
+        without a hash raises `UsageError`, unless ``key(*args, **kwargs)`` gives the key. The function has
+        ``cache_key(*args, **kwargs)``.
+        """
+        keys = key_exprs(depends_on)
+
+        def decorate(function: Callable[P, T]) -> Callable[P, T]:
+            signature = inspect.signature(function)
+
+            def cache_key(*args: P.args, **kwargs: P.kwargs) -> Hashable:
+                if key is not None:
+                    return (function.__qualname__, key(*args, **kwargs))
+                return key_of(function, signature, args, kwargs)
+
+            @functools.wraps(function)
+            async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+                call = functools.partial(function, *args, **kwargs)
+                return await self.get_or_compute(cache_key(*args, **kwargs), call, depends_on=keys, **policy)
+
+            @functools.wraps(function)
+            def plain(*args: P.args, **kwargs: P.kwargs) -> Any:
+                call = functools.partial(function, *args, **kwargs)
+                return self.get_or_compute_sync(cache_key(*args, **kwargs), call, depends_on=keys, **policy)
+
+            wrapper: Any = awaited if inspect.iscoroutinefunction(function) else plain
+            wrapper.cache_key = cache_key
+            return cast("Callable[P, T]", wrapper)
+
+        return decorate
 
     def peek(self, key: Hashable) -> AnySlot | None:
-        """The slot of a fresh entry, counted as a hit; None where it takes a `fetch` to know. No lock, no wait."""
+        """The slot of a fresh entry, counted as a hit; None where it takes more to know. No lock, no wait."""
         slot = self._find(key)
         if slot is not None:
             now = self._monotonic()
             if (
                 now < slot.fresh_until
-                and now < slot.idle_until
+                and now - slot.read_at < slot.idle_after
                 and (slot.valid_until is None or self._wall().timestamp() < slot.valid_until)
             ):
-                slot.idle_until = now + self._idle
+                slot.read_at = now
                 next(self._hits)
                 return slot
         return None
@@ -135,78 +213,18 @@ class AnalyticsCache:
         *,
         depends_on: frozenset[KeyExpr] = _NOTHING,
         valid_until: float | None = None,
-        time_to_live: float | None = None,
-        fresh: bool = False,
-        stale_if_error: float | None = None,
         pins: bool = False,
         watcher: Watcher | None = None,
+        **policy: Unpack[Policy],
     ) -> Read[V]:
-        """`get_or_compute` for those who build on the cache.
+        """`read` for those who build on the cache.
 
-        ``run(flight)`` computes; with ``pins`` it promises to call `Flight.pin` when it begins to read, and
-        until then changes that carry a version do not fence it. ``fresh`` refuses entries and any flight that
-        already reads: what it returns was read after the call. ``watcher`` is attached to the slot that
-        answers, before it can change: it is called once, in whichever thread hears of it, when that slot is
-        no longer true. Detach it with `unwatch`.
+        ``run(flight)`` computes; with ``pins`` it promises to call `Flight.pin` when it begins to read, and until
+        then changes that carry a version do not fence it. ``watcher`` is attached to the slot that answers, before
+        it can change: it is called once, in whichever thread hears of it, when that slot is no longer true. Detach
+        it with `unwatch`.
         """
-        while True:
-            slot, flight, waiter, joined = self._enter(key, depends_on, valid_until, fresh, pins, watcher)
-            if flight is None or waiter is None:
-                return Read(slot, "hit")
-            if not joined:
-                lasts = self._registry.time_to_live if time_to_live is None else time_to_live
-                task = flight.launch(run, lasts)
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            try:
-                await flight.wait(waiter)
-            except asyncio.CancelledError:
-                if watcher is not None:
-                    self.unwatch(slot, watcher)
-                flight.leave(waiter)
-                raise
-            if flight.lost:
-                continue
-            if flight.error is not None:
-                return self._last_good(key, flight.error, stale_if_error)
-            if not flight.keep:
-                self._registry.count["bypasses"] += 1
-                return Read(slot, "bypass")
-            return Read(slot, "joined" if joined else "miss")
-
-    def _enter(
-        self,
-        key: Hashable,
-        depends_on: frozenset[KeyExpr],
-        valid_until: float | None,
-        fresh: bool,
-        pins: bool,
-        watcher: Watcher | None,
-    ) -> tuple[AnySlot, Flight[Any] | None, Waiter | None, bool]:
-        """Decide how a read is answered: a fresh entry, or a flight that it joins (True) or is to launch."""
-        registry = self._registry
-        with registry.lock:
-            registry.check_open()
-            registry.tidy()
-            slot = None if fresh else registry.fresh_entry(key)
-            flight: Flight[Any] | None = None
-            waiter: Waiter | None = None
-            joined = False
-            if slot is not None:
-                next(self._hits)
-            else:
-                flight = registry.flights.get(key)
-                joined = flight is not None and not (fresh and flight.is_too_old_for_fresh)
-                if flight is None or not joined:
-                    flight = Flight.enter(registry, key, depends_on, grace=self._grace, pins=pins)
-                    flight.slot.valid_until = valid_until
-                slot = flight.slot
-                waiter = flight.join()
-                registry.count["joins" if joined else "misses"] += 1
-            if watcher is not None:
-                slot.watchers.append(watcher)
-        registry.do_chores()
-        return slot, flight, waiter, joined
+        return await self._reader.fetch(Demand(key, depends_on, valid_until, policy, pins, watcher), run)
 
     # ---------------------------------------------------------------- changing
 
@@ -218,6 +236,7 @@ class AnalyticsCache:
         depends_on: str | Iterable[str] = (),
         valid_until: datetime | None = None,
         time_to_live: float | None = None,
+        time_to_idle: float | None = None,
     ) -> None:
         """Keep ``value``. It replaces what is there, and a flight for ``key`` is fenced: its answer is older.
 
@@ -227,7 +246,7 @@ class AnalyticsCache:
         slot: AnySlot = Slot(key, key_exprs(depends_on))
         slot.value = value
         slot.landed = True
-        slot.landed_at = self._monotonic()
+        slot.begun_at = slot.landed_at = self._monotonic()
         slot.computed_at = self._wall().timestamp()
         slot.valid_until = _timestamp(valid_until)
         registry = self._registry
@@ -242,7 +261,8 @@ class AnalyticsCache:
             if fits:
                 registry.index.register(slot)
                 lasts = registry.time_to_live if time_to_live is None else time_to_live
-                registry.keep(slot, slot.landed_at + lasts, woken)
+                idle = registry.time_to_idle if time_to_idle is None else time_to_idle
+                registry.keep(slot, slot.landed_at + lasts, idle, woken)
             else:
                 registry.drop(key, "replaced by what does not fit", woken)
         registry.do_chores()
@@ -290,12 +310,7 @@ class AnalyticsCache:
 
     def unwatch(self, slot: Slot[Any], watcher: Watcher) -> None:
         """Detach a watcher that `fetch` attached; not being attached any more is fine."""
-        registry = self._registry
-        with registry.lock:
-            with contextlib.suppress(ValueError):
-                slot.watchers.remove(watcher)
-            if slot.landed and not slot.watchers and (slot.evicted or registry.entries.get(slot.key) is not slot):
-                registry.forget(slot)
+        self._reader.unwatch(slot, watcher)
 
     def _drop(self, keys: Iterable[Hashable], cause: str) -> int:
         registry = self._registry
@@ -318,13 +333,13 @@ class AnalyticsCache:
             if slot is None:
                 assert flight is not None
                 return Explanation(state="flying", depends_on=tuple(sorted(flight.slot.depends_on)))
-            now = registry.monotonic()
+            old = registry.fresh_no_more_since(slot) is not None
             return Explanation(
-                state="stale" if slot.is_stale else "expired" if registry.expired(slot, now) else "fresh",
+                state="stale" if slot.is_stale else "expired" if old else "fresh",
                 depends_on=tuple(sorted(slot.depends_on)),
                 pinned=slot.pinned,
                 dropped_by=None if slot.dropped_by is None else str(slot.dropped_by),
-                age=now - slot.landed_at,
+                age=registry.monotonic() - slot.begun_at,
                 cost=slot.cost,
             )
 
@@ -334,7 +349,8 @@ class AnalyticsCache:
         with registry.lock:
             fresh = sum(not slot.is_stale for slot in registry.entries.values())
             hits = int(registry.hits.__reduce__()[1][0])
-            return CacheStats(hits=hits, entries=fresh, flights=len(registry.flights), **registry.count)
+            now = {"entries": fresh, "bytes": registry.bytes, "flights": len(registry.flights)}
+            return CacheStats(hits=hits, **now, **registry.count)
 
     def settle(self) -> None:
         """Carry out every pending eviction and expiry now (they are otherwise done as work comes by)."""
@@ -359,19 +375,9 @@ class AnalyticsCache:
 
     async def close(self) -> None:
         """Cancel every flight and wait for those of this loop to end. Closing twice is fine."""
-        loop = asyncio.get_running_loop()
         with self._registry.lock:
             self._registry.closed = True
-            tasks = list(self._tasks)
-        mine = []
-        for task in tasks:
-            if task.get_loop() is loop:
-                task.cancel()
-                mine.append(task)
-            else:
-                with contextlib.suppress(RuntimeError):
-                    task.get_loop().call_soon_threadsafe(task.cancel)
-        await asyncio.gather(*mine, return_exceptions=True)
+        await self._reader.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -379,15 +385,17 @@ class AnalyticsCache:
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
 
-    def _last_good(self, key: Hashable, error: BaseException, stale_if_error: float | None) -> Read[Any]:
+    async def _alone(self, demand: Demand, run: Run[V]) -> Read[V]:
+        """Compute for one caller: nothing looked up, shared or kept."""
         registry = self._registry
-        if stale_if_error is not None:
-            with registry.lock:
-                slot = registry.entries.get(key)
-                if slot is not None and registry.monotonic() - slot.landed_at <= stale_if_error:
-                    registry.count["stale_served"] += 1
-                    return Read(slot, "stale")
-        raise error
+        flight: Flight[V] = Flight(
+            registry, Slot(demand.key, demand.depends_on), None, grace=0, pins=False, after=None
+        )
+        flight.slot.begun_at = registry.monotonic()
+        flight.slot.computed_at = registry.wall().timestamp()
+        flight.slot.value = await run(flight)
+        registry.count["bypasses"] += 1
+        return Read(flight.slot, "bypass", registry.monotonic() - flight.slot.begun_at)
 
     def _look(self, key: Hashable) -> AnySlot | None:
         """The slow half of a look-up: what the store has lost or not yet been given may still be an entry."""
@@ -403,7 +411,7 @@ class AnalyticsCache:
         return slot
 
 
-def _plain(compute: Callable[[], Any]) -> Run[Any]:
+def plain(compute: Callable[[], Any]) -> Run[Any]:
     """A user's ``compute`` as a run: coroutine functions on the loop, others in a thread."""
 
     async def run(_flight: Flight[Any]) -> Any:
@@ -421,3 +429,11 @@ def _timestamp(moment: datetime | None) -> float | None:
     if moment.tzinfo is None:
         raise UsageError(f"valid_until={moment!r} has no time zone; give an aware datetime")
     return moment.timestamp()
+
+
+def _has_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

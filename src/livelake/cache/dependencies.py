@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from livelake.cache.slot import Slot
+from livelake.errors import KeyExprError
 from livelake.keys import KeyExpr, KeyTree, aggregate, instance
 
 if TYPE_CHECKING:
@@ -17,10 +18,22 @@ if TYPE_CHECKING:
 
 
 def key_exprs(depends_on: str | Iterable[str]) -> frozenset[KeyExpr]:
-    """``depends_on`` as users write it, validated: one expression or several. Empty means: on nothing known."""
-    if isinstance(depends_on, str):
-        return frozenset((KeyExpr(depends_on),))
-    return frozenset(map(KeyExpr, depends_on))
+    """``depends_on`` as users write it, validated: one expression or several. Empty means: on nothing known.
+
+    Raises `KeyExprError` for what is no key expression, and for one that no event or table can ever match.
+    """
+    keys = frozenset((KeyExpr(depends_on),) if isinstance(depends_on, str) else map(KeyExpr, depends_on))
+    for key in keys:
+        if not any(key.intersects(possible) for possible in _POSSIBLE):
+            raise KeyExprError(
+                f"nothing can ever match the dependency {str(key)!r}: events are at events/TYPE/ID/SEQUENCE and tables "
+                "at lake/CATALOG/SCHEMA/TABLE; write for example events/Todo/** for every event of a type"
+            )
+    return keys
+
+
+# Every key that a change can have.
+_POSSIBLE = (KeyExpr("events/*/*/*"), KeyExpr("lake/*/*/*"), KeyExpr("lake/*/schema"))
 
 
 class CacheDependency:

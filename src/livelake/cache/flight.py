@@ -16,6 +16,7 @@ delivery happens outside it.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
@@ -26,7 +27,9 @@ from livelake.errors import BusyError
 from livelake.keys import KeyExpr
 
 V = TypeVar("V")
-Waiter = asyncio.Future[None]
+# One who waits: on an event loop, or in a thread of its own.
+Waiter = asyncio.Future[None] | concurrent.futures.Future[None]
+Waiters = list[tuple[Waiter, asyncio.AbstractEventLoop | None]]
 
 # How often a follower on another loop looks whether the loop that leads its flight is still there.
 _LEADER_CHECK = 1.0
@@ -43,8 +46,11 @@ class Flight(Generic[V]):
         "begun",
         "done",
         "error",
+        "idle_after",
         "keep",
+        "lasts",
         "lost",
+        "negative_ttl",
         "reading",
         "slot",
         "task",
@@ -55,6 +61,7 @@ class Flight(Generic[V]):
         self,
         registry: Registry,
         slot: Slot[V],
+        loop: asyncio.AbstractEventLoop | None,
         *,
         grace: float,
         pins: bool,
@@ -62,11 +69,14 @@ class Flight(Generic[V]):
     ) -> None:
         self._registry = registry
         self._grace = grace
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop  # None: a thread leads it
         self._after = after
+        self.lasts = registry.time_to_live
+        self.idle_after = registry.time_to_idle
+        self.negative_ttl = 0.0
         self.slot = slot
         self.task: asyncio.Task[None] | None = None
-        self.waiters: dict[Waiter, asyncio.AbstractEventLoop] = {}
+        self.waiters: dict[Waiter, asyncio.AbstractEventLoop | None] = {}
         self.begun = False
         self.reading = not pins
         self.keep = True
@@ -118,13 +128,14 @@ class Flight(Generic[V]):
         registry: Registry,
         key: Hashable,
         depends_on: frozenset[KeyExpr],
+        loop: asyncio.AbstractEventLoop | None,
         *,
         grace: float,
         pins: bool,
     ) -> Flight[V]:
         """Enter a new flight (lock held). One that it supersedes ends first, and is not kept."""
         slot: Slot[V] = Slot(key, depends_on)
-        flight = cls(registry, slot, grace=grace, pins=pins, after=registry.flights.get(key))
+        flight = cls(registry, slot, loop, grace=grace, pins=pins, after=registry.flights.get(key))
         slot.flight = flight
         registry.index.register(slot)  # before anything is read (I2)
         registry.flights[key] = flight
@@ -135,52 +146,80 @@ class Flight(Generic[V]):
         """Whether it may have read already, so that a reader who wants what is true *now* cannot join."""
         return self.begun and self.reading
 
-    def join(self) -> Waiter:
-        """Begin to wait on this loop (lock held)."""
-        loop = asyncio.get_running_loop()
-        waiter: Waiter = loop.create_future()
+    def join(self, loop: asyncio.AbstractEventLoop | None) -> Waiter:
+        """Begin to wait, on a loop or in this thread (lock held)."""
+        waiter: Waiter = concurrent.futures.Future() if loop is None else loop.create_future()
         self.waiters[waiter] = loop
         return waiter
 
-    def launch(self, run: Run[V], lasts: float) -> asyncio.Task[None]:
-        """Start the computation; its answer is fresh for ``lasts`` seconds. On the loop that entered it."""
-        self.task = self._loop.create_task(self._fly(run, lasts))
+    def launch(self, run: Run[V]) -> asyncio.Task[None]:
+        """Start the computation, on the loop that entered it."""
+        assert self._loop is not None
+        self.task = self._loop.create_task(self._fly(run))
         return self.task
+
+    def fly_here(self, compute: Callable[[], V]) -> None:
+        """Run the computation in this thread, to its end. The outcome is read from the flight."""
+        try:
+            if self._after is not None:
+                self._after.wait_here(self._after.watch_end(None))
+                self._after = None
+            self._begin()
+            self.slot.value = compute()
+            fits = self._measure()
+        except Exception as error:
+            self._end(error=error)
+        except BaseException:
+            self._end(lost=True)
+            raise
+        else:
+            self._land(fits)
 
     async def wait(self, waiter: Waiter) -> None:
         """Wait for the outcome, also when the loop that leads the flight goes away."""
-        if self._loop is asyncio.get_running_loop():
+        assert isinstance(waiter, asyncio.Future)
+        if self._loop is None or self._loop is asyncio.get_running_loop():
             await waiter
             return
         while not (await asyncio.wait((waiter,), timeout=_LEADER_CHECK))[0]:
-            if self._loop.is_closed():  # nobody will ever land it
-                self._end(lost=True)
+            self._check_leader()
+
+    def wait_here(self, waiter: Waiter) -> None:
+        """`wait` in a thread that has no event loop."""
+        assert isinstance(waiter, concurrent.futures.Future)
+        while not concurrent.futures.wait((waiter,), timeout=_LEADER_CHECK).done:
+            self._check_leader()
 
     def leave(self, waiter: Waiter) -> None:
         """A caller was cancelled: it leaves alone. The last to leave gives the others a grace to come back."""
         with self._registry.lock:
             self.waiters.pop(waiter, None)
             deserted = not self.waiters and not self.done
-        if deserted:
+        if deserted and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # its loop has closed: nothing is running any more
                 self._loop.call_soon_threadsafe(self._loop.call_later, self._grace, self._abandon)
 
+    def watch_end(self, loop: asyncio.AbstractEventLoop | None) -> Waiter:
+        """Wait for the end, however it comes."""
+        with self._registry.lock:
+            waiter = self.join(loop)
+            if self.done:
+                del self.waiters[waiter]
+                waiter.set_result(None)
+            return waiter
+
     # ---------------------------------------------------------------- the supervised task
 
-    async def _fly(self, run: Run[V], lasts: float) -> None:
+    async def _fly(self, run: Run[V]) -> None:
         """Every way out lands or ends the flight."""
-        slot, registry = self.slot, self._registry
+        slot = self.slot
         try:
             if self._after is not None:
-                await self._after._has_ended()
+                await self._after.wait(self._after.watch_end(self._loop))
                 self._after = None
-            with registry.lock:
-                self.begun = True
-            begun = registry.monotonic()
-            slot.computed_at = registry.wall().timestamp()
+            self._begin()
             slot.value = await run(self)
-            slot.cost = registry.monotonic() - begun
-            fits = registry.store.weigh(slot)
+            fits = self._measure()
         except asyncio.CancelledError as cancelled:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -195,9 +234,22 @@ class Flight(Generic[V]):
             self._end(lost=True)
             raise
         else:
-            self._land(begun + lasts, fits)
+            self._land(fits)
 
-    def _land(self, fresh_until: float, fits: bool) -> None:
+    def _begin(self) -> None:
+        """From here on a change may be one that the computation does not see."""
+        registry = self._registry
+        with registry.lock:
+            self.begun = True
+        self.slot.begun_at = registry.monotonic()
+        self.slot.computed_at = registry.wall().timestamp()
+
+    def _measure(self) -> bool:
+        """Note what the answer cost and weighs; False if it can never be kept. Calls user code: no lock."""
+        self.slot.cost = self._registry.monotonic() - self.slot.begun_at
+        return self._registry.store.weigh(self.slot)
+
+    def _land(self, fits: bool) -> None:
         """An answer is there: keep it unless a change overtook it, then tell everyone who waits."""
         slot, registry = self.slot, self._registry
         woken: list[Watcher] = []
@@ -212,8 +264,9 @@ class Flight(Generic[V]):
             slot.flight = None
             self.done = True
             registry.count["computed"] += 1
+            registry.count["stale_fills_prevented"] += slot.is_stale
             if current and self.keep and fits and not slot.is_stale and not registry.closed:
-                registry.keep(slot, fresh_until, woken)
+                registry.keep(slot, slot.begun_at + self.lasts, self.idle_after, woken)
             elif not slot.watchers:
                 registry.index.discard(slot)
             waiters = self._take_waiters()
@@ -227,18 +280,22 @@ class Flight(Generic[V]):
         with registry.lock:
             if registry.flights.get(slot.key) is self:
                 del registry.flights[slot.key]
+            overtaken = slot.is_stale
             registry.index.discard(slot)
             slot.flight = None
             slot.watchers.clear()  # whoever watches is told by the error
+            if error is not None:
+                registry.put_off(slot.key)
+            if error is not None and self.negative_ttl > 0 and not overtaken and not registry.closed:
+                registry.keep_failure(slot, error, self.negative_ttl)
             self.error, self.lost, self.done = error, lost, True
             registry.count["errors"] += error is not None
             waiters = self._take_waiters()
         _deliver(waiters)
 
-    async def _has_ended(self) -> None:
-        """Wait for the end, however it comes, without counting as one who wants the answer."""
-        if self.task is not None and self._loop is asyncio.get_running_loop():
-            await asyncio.wait((self.task,))
+    def _check_leader(self) -> None:
+        if self._loop is not None and self._loop.is_closed():  # nobody will ever land it
+            self._end(lost=True)
 
     def _abandon(self) -> None:
         """Cancel it if nobody has come back. Runs on the loop that leads it."""
@@ -251,7 +308,7 @@ class Flight(Generic[V]):
         assert self.task is not None
         self.task.cancel()
 
-    def _take_waiters(self) -> list[tuple[Waiter, asyncio.AbstractEventLoop]]:
+    def _take_waiters(self) -> Waiters:
         waiters = list(self.waiters.items())
         self.waiters.clear()
         return waiters
@@ -266,14 +323,14 @@ def call(watchers: Iterable[Watcher]) -> None:
         watcher()
 
 
-def _deliver(waiters: Iterable[tuple[Waiter, asyncio.AbstractEventLoop]]) -> None:
+def _deliver(waiters: Waiters) -> None:
     """Wake each waiter on its own loop. A loop that has closed meanwhile has nobody left to wake."""
     try:
         here: Any = asyncio.get_running_loop()
     except RuntimeError:
         here = None
     for waiter, loop in waiters:
-        if loop is here:
+        if loop is None or loop is here:
             _wake(waiter)
         else:
             with contextlib.suppress(RuntimeError):

@@ -21,6 +21,10 @@ class Read(NamedTuple, Generic[V]):
 
     slot: Slot[V]
     status: Status
+    age: float = 0.0
+    """Seconds since the computation of the answer began."""
+    error: BaseException | None = None
+    """With status ``stale``: the failure that made it serve an old answer, if that was the reason."""
 
     @property
     def value(self) -> V:
@@ -41,21 +45,25 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStats:
-    """Counts since the cache was made; ``entries``, ``flights`` and ``weight`` are of now."""
+    """Counts since the cache was made; ``entries``, ``bytes`` and ``flights`` are of now."""
 
     hits: int = 0
     misses: int = 0
     joins: int = 0
     stale_served: int = 0
+    refreshes: int = 0  # begun in the background for answers that were served stale
+    refreshes_coalesced: int = 0  # asked for while one was under way, or put off after a failure
     bypasses: int = 0
     computed: int = 0
     errors: int = 0
-    fences: int = 0  # flights that a change overtook: so many stale fills did not happen
+    fences: int = 0  # flights that a change overtook
+    stale_fills_prevented: int = 0  # answers that landed after that, and were not kept
     invalidations: int = 0  # entries that a change made stale
     evictions: int = 0
     expirations: int = 0
     abandoned: int = 0  # flights that nobody waited for any more
     entries: int = 0
+    bytes: int = 0
     flights: int = 0
 
     def as_dict(self) -> dict[str, Any]:

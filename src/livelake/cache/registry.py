@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
@@ -29,6 +30,9 @@ Watcher = Callable[[], None]
 
 # Changes remembered for one flight that has not said yet what it reads; more are folded into "anything".
 _UNSEEN_LIMIT = 64
+# Seconds between background refreshes that fail, growing by doubling.
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
 
 
 class Registry:
@@ -48,7 +52,9 @@ class Registry:
         self.entries: dict[Hashable, AnySlot] = {}
         self.flights: dict[Hashable, Flight[Any]] = {}
         self.index = Dependencies()
+        self.failures: dict[Hashable, AnySlot] = {}  # errors that a policy keeps (negative_ttl), oldest first
         self.count: Counter[str] = Counter()
+        self.bytes = 0
         self.hits = itertools.count()  # `next` is atomic, and a hit takes no lock
         self.closed = False
         self.monotonic = clock.monotonic
@@ -64,37 +70,87 @@ class Registry:
         if self.closed:
             raise ClosedError("this cache is closed")
 
+    # ---------------------------------------------------------------- looking
+
     def fresh_entry(self, key: Hashable) -> AnySlot | None:
+        """The entry under ``key`` if it may be served as fresh; that is a read of it."""
         slot = self.entries.get(key)
-        if slot is None:
+        if slot is None or self.fresh_no_more_since(slot) is not None:
             return None
-        now = self.monotonic()
-        if slot.is_stale or self.expired(slot, now):
-            return None
-        slot.idle_until = now + self.time_to_idle
+        slot.read_at = self.monotonic()
         return slot
 
-    def expired(self, slot: AnySlot, now: float) -> bool:
-        return (
-            now >= slot.fresh_until
-            or now >= slot.idle_until
-            or (slot.valid_until is not None and self.wall().timestamp() >= slot.valid_until)
-        )
+    def stale_entry(self, key: Hashable, within: float | None) -> AnySlot | None:
+        """The entry under ``key``, fresh or not, if it stopped being fresh at most ``within`` seconds ago."""
+        slot = self.entries.get(key)
+        if slot is None or within is None:
+            return None
+        since = self.fresh_no_more_since(slot)
+        return slot if since is None or self.monotonic() - since <= within else None
 
-    def keep(self, slot: AnySlot, fresh_until: float, woken: list[Watcher]) -> None:
+    def failure(self, key: Hashable) -> BaseException | None:
+        """The error that is kept under ``key``."""
+        slot = self.failures.get(key)
+        if slot is None:
+            return None
+        if self.monotonic() < slot.fresh_until:
+            error: BaseException = slot.value
+            return error
+        self._forget_failure(slot)
+        return None
+
+    def fresh_no_more_since(self, slot: AnySlot) -> float | None:
+        """Since when (monotonic) an entry has not been fresh; None if it is."""
+        now = self.monotonic()
+        if slot.is_stale:
+            return slot.stale_at
+        if now >= slot.fresh_until:
+            return slot.fresh_until
+        if now - slot.read_at >= slot.idle_after:
+            return slot.read_at + slot.idle_after
+        if slot.valid_until is not None and (over := self.wall().timestamp() - slot.valid_until) >= 0:
+            return now - over
+        return None
+
+    # ---------------------------------------------------------------- changing
+
+    def keep(self, slot: AnySlot, fresh_until: float, idle_after: float, woken: list[Watcher]) -> None:
         """Make a landed slot the entry of its key."""
         before = self.entries.get(slot.key)
         if before is not None:
             self.make_stale(before, "replaced", woken)
-        now = self.monotonic()
+            self.forget(before)
+        failed = self.failures.get(slot.key)
+        if failed is not None:
+            self._forget_failure(failed)
         slot.fresh_until = fresh_until
-        slot.idle_until = now + self.time_to_idle
+        slot.idle_after = idle_after
+        slot.read_at = self.monotonic()
         self.entries[slot.key] = slot
-        until = min(slot.fresh_until, slot.idle_until)
-        if slot.valid_until is not None:
-            until = min(until, now + max(0.0, slot.valid_until - self.wall().timestamp()))
-        self._sweep_at(until, slot)
+        self.bytes += slot.size
+        self._sweep_at(self._gone_at(slot), slot)
         self._chores.append(("put", slot))
+
+    def keep_failure(self, slot: AnySlot, error: BaseException, seconds: float) -> None:
+        """Keep an error under the key of its flight's slot, until it is old or a change comes."""
+        while len(self.failures) >= self.store.max_capacity:
+            self._forget_failure(next(iter(self.failures.values())))
+        before = self.failures.get(slot.key)
+        if before is not None:
+            self._forget_failure(before)
+        failed: AnySlot = Slot(slot.key, slot.depends_on)
+        failed.value = error
+        failed.fresh_until = self.monotonic() + seconds
+        self.failures[slot.key] = failed
+        self.index.register(failed)
+
+    def put_off(self, key: Hashable) -> None:
+        """A computation failed: the entry, if there is one, is refreshed in the background after a pause only."""
+        slot = self.entries.get(key)
+        if slot is not None:
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**slot.retries)
+            slot.retries = min(slot.retries + 1, 30)
+            slot.retry_at = self.monotonic() + pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
 
     def concern(self, slot: AnySlot, change: Change, woken: list[Watcher]) -> bool:
         """A change under something that ``slot`` depends on; True if it made an entry stale."""
@@ -107,19 +163,11 @@ class Registry:
         self.make_stale(slot, change, woken)
         return slot.landed
 
-    def _remember(self, slot: AnySlot, change: Change) -> None:
-        """Note a change for a flight that has not pinned yet; beyond a bound, per source and for any key."""
-        slot.unseen.append(change)
-        if len(slot.unseen) > _UNSEEN_LIMIT:
-            newest: dict[str | None, int] = {}
-            for seen in slot.unseen:
-                newest[seen.source] = max(seen.version, newest.get(seen.source, 0))
-            slot.unseen = [Change(KeyExpr("**"), source, version) for source, version in newest.items()]
-
     def make_stale(self, slot: AnySlot, cause: Change | str, woken: list[Watcher]) -> None:
         """Fence a flight or make an entry stale. From here on no read that begins is answered by it."""
         if not slot.is_stale:
             slot.fresh_until = NEVER
+            slot.stale_at = self.monotonic()
             slot.dropped_by = cause
         self.index.discard(slot)
         flight = slot.flight
@@ -128,8 +176,9 @@ class Registry:
                 del self.flights[slot.key]
             self.count["fences"] += 1
         elif self.entries.get(slot.key) is slot:
-            slot.idle_until = self.monotonic() + self.keep_stale
-            self._sweep_at(slot.idle_until, slot)
+            self._sweep_at(self._gone_at(slot), slot)
+        elif self.failures.get(slot.key) is slot:
+            del self.failures[slot.key]
         woken.extend(slot.watchers)
         slot.watchers.clear()
 
@@ -142,27 +191,32 @@ class Registry:
             self.make_stale(slot, cause, woken)
             self.forget(slot)
             self._chores.append(("remove", slot))
+        failed = self.failures.get(key)
+        if failed is not None:
+            self._forget_failure(failed)
         return flight is not None or slot is not None
 
     def forget(self, slot: AnySlot) -> None:
+        """An entry, or what was held for a watcher, is gone: nothing of ours refers to it any more."""
         self.index.discard(slot)
         if self.entries.get(slot.key) is slot:
             del self.entries[slot.key]
+            self.bytes -= slot.size
 
-    def _sweep_at(self, when: float, slot: AnySlot) -> None:
-        """Look at ``slot`` again at ``when``, and not before."""
-        slot.sweep = next(self._order)
-        if when == FOREVER:
-            return
-        heapq.heappush(self._deadlines, (when, slot.sweep, slot.key))
-        if len(self._deadlines) > 4 * len(self.entries) + 64:
-            self._deadlines = [item for item in self._deadlines if self._due(item) is not None]
-            heapq.heapify(self._deadlines)
+    def _forget_failure(self, slot: AnySlot) -> None:
+        self.index.discard(slot)
+        self.failures.pop(slot.key, None)
 
-    def _due(self, item: tuple[float, int, Hashable]) -> AnySlot | None:
-        """The entry that an item of the heap is about, unless it was replaced, dropped or put off."""
-        slot = self.entries.get(item[2])
-        return slot if slot is not None and slot.sweep == item[1] else None
+    def _remember(self, slot: AnySlot, change: Change) -> None:
+        """Note a change for a flight that has not pinned yet; beyond a bound, per source and for any key."""
+        slot.unseen.append(change)
+        if len(slot.unseen) > _UNSEEN_LIMIT:
+            newest: dict[str | None, int] = {}
+            for seen in slot.unseen:
+                newest[seen.source] = max(seen.version, newest.get(seen.source, 0))
+            slot.unseen = [Change(KeyExpr("**"), source, version) for source, version in newest.items()]
+
+    # ---------------------------------------------------------------- tidying
 
     def tidy(self) -> None:
         """Carry out what the store and the clock have decided meanwhile."""
@@ -181,18 +235,42 @@ class Registry:
         if self._deadlines and self._deadlines[0][0] <= (now := self.monotonic()):
             self._sweep(now)
 
+    def _gone_at(self, slot: AnySlot) -> float:
+        """When nobody may ask for an entry any more, as far as is known now."""
+        if slot.is_stale:
+            return slot.stale_at + self.keep_stale
+        until = slot.fresh_until
+        if slot.valid_until is not None:
+            until = min(until, self.monotonic() + slot.valid_until - self.wall().timestamp())
+        return min(until + self.keep_stale, slot.read_at + slot.idle_after)
+
+    def _sweep_at(self, when: float, slot: AnySlot) -> None:
+        """Look at ``slot`` again at ``when``, and not before."""
+        slot.sweep = next(self._order)
+        if when == FOREVER:
+            return
+        heapq.heappush(self._deadlines, (when, slot.sweep, slot.key))
+        if len(self._deadlines) > 4 * len(self.entries) + 64:
+            self._deadlines = [item for item in self._deadlines if self._due(item) is not None]
+            heapq.heapify(self._deadlines)
+
+    def _due(self, item: tuple[float, int, Hashable]) -> AnySlot | None:
+        """The entry that an item of the heap is about, unless it was replaced, dropped or put off."""
+        slot = self.entries.get(item[2])
+        return slot if slot is not None and slot.sweep == item[1] else None
+
     def _sweep(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
             slot = self._due(heapq.heappop(self._deadlines))
-            if slot is None or slot.watchers:
+            if slot is None:
                 continue
-            if now >= slot.idle_until if slot.is_stale else self.expired(slot, now):
+            when = self._gone_at(slot)
+            if when <= now and not slot.watchers:
                 self.count["expirations"] += not slot.is_stale
                 self.forget(slot)
                 self._chores.append(("remove", slot))
-            else:  # it was read meanwhile, or the wall clock was set back
-                until = slot.idle_until if slot.is_stale else min(slot.fresh_until, slot.idle_until)
-                self._sweep_at(max(now + 1.0, until), slot)
+            else:  # it was read meanwhile, is watched, or the wall clock was set back
+                self._sweep_at(max(now + 1.0, when), slot)
 
     def do_chores(self) -> None:
         """Tell the store what has been decided. No lock is held: moka may call our listener from here."""

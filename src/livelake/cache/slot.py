@@ -9,7 +9,7 @@ disagree about *which* answer is meant: a change flips this object, whoever hold
        ▼               ▼
      fenced          stale                    (may still be shown, marked, where that was asked for)
 
-All fields but `idle_until` change only under the lock of the cache that owns the slot. Readers look without
+All fields but `read_at` change only under the lock of the cache that owns the slot. Readers look without
 the lock: the one word that they need, `fresh_until`, is written atomically.
 """
 
@@ -50,6 +50,7 @@ class Slot(Generic[V]):
     """See the module. ``value`` is meaningful once ``landed``."""
 
     __slots__ = (
+        "begun_at",
         "computed_at",
         "cost",
         "depends_on",
@@ -57,12 +58,17 @@ class Slot(Generic[V]):
         "evicted",
         "flight",
         "fresh_until",
-        "idle_until",
+        "idle_after",
         "key",
         "landed",
         "landed_at",
         "pinned",
+        "read_at",
         "registered",
+        "retries",
+        "retry_at",
+        "size",
+        "stale_at",
         "sweep",
         "unseen",
         "valid_until",
@@ -80,11 +86,17 @@ class Slot(Generic[V]):
         self.flight: Flight[V] | None = None
         self.landed = False
         self.fresh_until: float = FOREVER  # monotonic seconds; NEVER = fenced or stale
-        self.idle_until: float = FOREVER
+        self.idle_after: float = FOREVER  # seconds without a read after which it goes
+        self.read_at: float = NEVER  # monotonic; the one field that readers write, without the lock
+        self.retries = 0  # background refreshes of this entry that failed, one after the other
+        self.retry_at: float = NEVER  # monotonic; not before then the next one
+        self.stale_at: float = FOREVER  # monotonic; when a change made it stale
         self.valid_until: float | None = None  # wall clock, seconds since the epoch
         self.computed_at: float = 0.0  # wall clock, when the computation began to read
+        self.begun_at: float = 0.0  # monotonic, the same moment
         self.landed_at: float = 0.0  # monotonic
         self.cost: float = 0.0  # seconds that the computation took
+        self.size = 0  # bytes
         self.weight = 1
         self.evicted = False
         self.sweep = 0  # the number of its one valid item on the registry's heap of deadlines

@@ -59,14 +59,13 @@ class Store:
         self.get: Callable[[Hashable], Slot[Any] | None] = self._moka.get
 
     def weigh(self, slot: Slot[Any]) -> bool:
-        """Note the slot's weight; False if it could never fit. Calls the user's ``size_of``: hold no lock."""
+        """Note the slot's size and weight; False if it never fits. Calls the user's ``size_of``: hold no lock."""
+        slot.size = self._size_of(slot.value)
         if self.max_bytes is None:
-            slot.weight = 1
             return True
-        size = self._size_of(slot.value)
-        if size > self.max_bytes:
+        if slot.size > self.max_bytes:
             return False
-        share = max(1 / self.max_capacity, size / self.max_bytes)
+        share = max(1 / self.max_capacity, slot.size / self.max_bytes)
         slot.weight = min(_WHOLE, math.ceil(share * _WHOLE))
         return True
 

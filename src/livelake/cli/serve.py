@@ -11,7 +11,6 @@ import livelake
 from livelake.cli.ending import run, stoppable
 from livelake.errors import UsageError
 
-
 _SECONDS = click.FloatRange(0.01, 3_600)
 
 
@@ -49,7 +48,8 @@ def serve(folder: Path, host: str, port: int, insecure: bool, poll_interval: flo
 
             def ready() -> None:
                 count = sum(len(dashboard.queries) for dashboard in found)
-                click.echo(f"livelake serves {count} queries on {web.url_of(listener)} (Ctrl-C ends it)")
+                what = f"{count} quer{'y' if count == 1 else 'ies'}"
+                click.echo(f"livelake serves {what} on {web.url_of(listener)} (Ctrl-C ends it)")
 
             await web.serve(app, listener, ready)
 

@@ -12,10 +12,11 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, Unpack, cast
 
-from livelake.cache import AnalyticsCache, Flight, Read, Slot
+from livelake.cache import AnalyticsCache, Flight, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
+from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
 from livelake.engine import Engine, Reads, Session, Statement, gate, identifier, reads
 from livelake.errors import BusyError, ClosedError, ConflictError, QueryError
@@ -144,6 +145,7 @@ class Lake:
         depends_on: str | Iterable[str] = (),
         ttl: float | None = None,
         fresh: bool = False,
+        stale_while_revalidate: float | None = None,
         stale_if_error: float | None = None,
         timeout: float | None = None,
     ) -> Result:
@@ -151,8 +153,9 @@ class Lake:
 
         ``not_before``: never older than that write. ``depends_on``: key expressions for what no commit log
         shows. ``ttl``: keep for so many seconds an answer that otherwise could not be kept (files, ``now()``).
-        ``fresh``: compute now. ``stale_if_error``: on failure, an answer that is at most so many seconds old,
-        marked ``stale``. ``timeout``: `BusyError` after so many seconds. Raises `QueryError` for SQL that is
+        ``fresh``: compute now. ``stale_while_revalidate``, ``stale_if_error``: take, marked ``stale``, an answer that
+        stopped being fresh at most so many seconds ago, instead of waiting or when the computation fails.
+        ``timeout``: `BusyError` after so many seconds. Raises `QueryError` for SQL that is
         not one SELECT or that DuckDB refuses. Cancelling the caller cancels nobody else's wait.
         """
         if not_before is not None:
@@ -161,8 +164,10 @@ class Lake:
         if not fresh and not self.watcher.is_blind:
             slot = self.cache.peek(question.key)
             if slot is not None:
-                return self._result(Read(slot, "hit"))
-        reading = self.fetch(question, fresh=fresh, stale_if_error=stale_if_error)
+                return Result(slot.value, "hit", self._clock.monotonic() - slot.begun_at)
+        reading = self.fetch(
+            question, fresh=fresh, stale_while_revalidate=stale_while_revalidate, stale_if_error=stale_if_error
+        )
         try:
             return self._result(await asyncio.wait_for(reading, timeout))
         except TimeoutError:
@@ -176,13 +181,15 @@ class Lake:
         self,
         question: Query,
         *,
-        fresh: bool = False,
-        stale_if_error: float | None = None,
-        watcher: Any = None,
+        watcher: Hearer | None = None,
+        **policy: Unpack[Policy],
     ) -> Read[Answer]:
         """`query` for those who build on the lake: the slot itself, with a watcher attached to it."""
         if self._closed:
             raise ClosedError("this lake is closed")
+
+        if self.watcher.is_blind:  # nobody can vouch for what is kept
+            policy["fresh"] = True
 
         async def run(flight: Flight[Answer]) -> Answer:
             return await self.engine.pool.run(lambda session: self._compute(session, flight, question))
@@ -191,16 +198,14 @@ class Lake:
             question.key,
             run,
             depends_on=_EVERY_LAKE | question.depends_on,
-            fresh=fresh or self.watcher.is_blind,
-            stale_if_error=stale_if_error,
             pins=True,
             watcher=watcher,
+            **policy,
         )
 
     def _result(self, read: Read[Answer]) -> Result:
-        age = self._clock.now().timestamp() - read.slot.computed_at
-        error = str(read.slot.dropped_by) if read.status == "stale" else None
-        return Result(read.slot.value, read.status, max(0.0, age), error)
+        error = read.error or read.slot.dropped_by
+        return Result(read.slot.value, read.status, read.age, str(error) if read.status == "stale" else None)
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
         """The answer, on a worker's thread; read again if rows were moved under it."""

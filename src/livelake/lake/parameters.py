@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from livelake.cache.arguments import exact
 from livelake.errors import ParameterError
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
@@ -39,12 +39,8 @@ def _canonical(value: Any, name: str) -> Hashable:
     kind = type(value)
     if kind in _PLAIN:
         return value  # type: ignore[no-any-return]
-    if isinstance(value, float):
-        return struct.pack(">d", value)  # tells 0.0 from -0.0, and NaN equals itself
-    if isinstance(value, Decimal):
-        return value.as_tuple()  # 1.0 and 1.00 are different DECIMALs
-    if isinstance(value, datetime | time):
-        return (value.isoformat(), value.fold)
+    if isinstance(value, float | Decimal | datetime | time):
+        return exact(value)
     if isinstance(value, list | tuple):
         return tuple((type(item), _canonical(item, name)) for item in value)
     if isinstance(value, Mapping):

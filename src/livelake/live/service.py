@@ -11,14 +11,14 @@ from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from livelake.cache import AnalyticsCache
+from livelake.cache import AnalyticsCache, Loaded, Refresher, Watched
+from livelake.cache.refresh import Touch
 from livelake.clock import SYSTEM, Clock
 from livelake.errors import ClosedError, UsageError
 from livelake.events import Bus, LocalBus
 from livelake.invalidation import CacheInvalidator
 from livelake.lake import Answer, Lake, Parameters, Query, Result
 from livelake.live.feed import Feed, Topic
-from livelake.live.refresh import Loaded, Refresher, Touch, Watched
 
 # Seconds for which a query stays watched after its last watcher has left.
 _LINGER = 5.0

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
-from livelake.errors import ClosedError
+from livelake.errors import ClosedError, LivelakeError
 from livelake.lake import Query as Question
 from livelake.live import LiveLake, State, Topic
 from livelake.web.charts import ChartSpec
@@ -67,6 +67,8 @@ class Panel:
             unlisten()
 
     def _draw(self, state: State) -> PanelView:
+        if state.error is not None and not isinstance(state.error, LivelakeError):
+            log.error("query %s failed", self.query.name, exc_info=state.error)
         try:
             return draw(self.view, self._spec, state)
         except Exception as error:  # a result that a chart cannot draw is this panel's trouble only
@@ -158,7 +160,7 @@ class Channels:
         self._closed = False
 
     def enter(self, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]]) -> Channel:
-        """The channel for a dashboard with these values; to be left with `leave`. Raises `ParameterError`, `ClosedError`."""
+        """The channel for a dashboard with these values, to be left with `leave`. Raises `ClosedError`."""
         if self._closed:  # a stream that began now would never be told to end
             raise ClosedError("the server is stopping")
         key = (dashboard.name, *((name, tuple(bound.items())) for name, bound in values.items()))

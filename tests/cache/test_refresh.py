@@ -8,8 +8,8 @@ import itertools
 import detangle
 import pytest
 
-from livelake.live import Loaded, Refresher
-from livelake.live.refresh import Touch
+from livelake.cache import Loaded, Refresher
+from livelake.cache.refresh import Touch
 
 
 class Thing:

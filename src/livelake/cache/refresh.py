@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-log = logging.getLogger("livelake.live")
+log = logging.getLogger("livelake.cache")
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
