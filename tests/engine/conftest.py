@@ -49,7 +49,14 @@ class Lake:
     def reads(self, sql: str) -> Reads:
         with self.session.transaction():
             heads = {self.name: self.head()}
-            return reads(self.session.plan(sql), self.session.parse(sql), heads=heads)
+            return reads(self.session.plan(sql, self.values(sql)), self.session.parse(sql), heads=heads)
+
+    def values(self, sql: str) -> dict[str, object] | list[object] | None:
+        """Some value for every parameter of a statement: a list for ``$ids``, else 1."""
+        names = self.session.statements(sql)[0].named_parameters if sql else ()
+        if all(name.isdigit() for name in names):
+            return [1] * len(names)
+        return {name: [1] if name == "ids" else 1 for name in names}
 
 
 def attach(session: Session, kind: str, folder: Path) -> Lake:

@@ -315,7 +315,12 @@ def test_what_cannot_be_planned_or_parsed_is_told_inside_of_the_json(session: Se
 
 def test_a_parameter_without_a_type_does_not_hide_the_plan(session: Session) -> None:
     session.execute("CREATE TABLE t AS SELECT 1 AS a")
-    for sql in ("FROM t WHERE $a IS NULL OR a = $a", "FROM range($n), t", "SELECT $x, * FROM t LIMIT $n"):
-        plan = json.loads(session.plan(sql))
-        assert not plan["error"]
-        assert '"table":"t"' in session.plan(sql).replace(" ", "")
+    for sql, params in (
+        ("FROM t WHERE $a IS NULL OR a = $a", {"A": 1}),
+        ("FROM range($n), t", {"n": 3}),
+        ("SELECT $x, * FROM t LIMIT $n", {"x": "it's", "n": 1}),
+        ("SELECT len(?) + (SELECT count(*) FROM t)", [[1, 2]]),
+    ):
+        plan = session.plan(sql, params)
+        assert not json.loads(plan)["error"]
+        assert '"table":"t"' in plan.replace(" ", "")

@@ -99,6 +99,36 @@ async def test_readers_through_views_macros_and_ctes_are_known(lake: LiveLake) -
         assert (await lake.query(sql)).rows() == [{"n": 3}]
 
 
+@pytest.mark.parametrize(
+    "value", [[1, 2], None, "text", 1.5, Decimal("1.50"), date(2024, 1, 1), True, {"a": 1}, b"x"]
+)
+async def test_a_parameter_without_a_type_hides_no_table(lake: LiveLake, value: object) -> None:
+    """I1: planned with NULL in its place, DuckDB folds ``NULL + (SELECT …)`` and the table is gone from the plan."""
+    sql = "SELECT length($x::VARCHAR) + (SELECT count(*) FROM orders) AS n, $x IS NULL AS missing"
+    before = (await lake.query(sql, {"x": value})).rows()
+    await lake.execute("INSERT INTO orders VALUES ('west', 1)")
+    after = (await lake.query(sql, {"x": value})).rows()
+    assert after[0]["n"] == (before[0]["n"] + 1 if value is not None else None)
+
+
+async def test_a_plan_made_for_null_is_not_used_for_other_values(lake: LiveLake) -> None:
+    sql = "SELECT len($x::INTEGER[]) + (SELECT count(*) FROM orders) AS n"
+    assert (await lake.query(sql, {"x": None})).rows() == [{"n": None}]
+    assert (await lake.query(sql, {"x": [1]})).rows() == [{"n": 3}]
+    await lake.execute("INSERT INTO orders VALUES ('west', 1)")
+    assert (await lake.query(sql, {"x": [1]})).rows() == [{"n": 4}]
+
+
+async def test_a_parameter_that_names_the_table_is_planned_for_each_value(lake: LiveLake) -> None:
+    """I1: a plan remembered by its text would watch the table of the first value."""
+    await lake.execute("CREATE MACRO rows_of(t) AS (SELECT count(*) FROM query_table(t))")
+    for sql in ("SELECT count(*) AS n FROM query_table($t)", "SELECT rows_of($t) AS n"):
+        await lake.query(sql, {"t": "people"})
+        before = (await lake.query(sql, {"t": "orders"})).rows()[0]["n"]
+        await lake.execute("INSERT INTO orders VALUES ('west', 1)")
+        assert (await lake.query(sql, {"t": "orders"})).rows() == [{"n": before + 1}]
+
+
 async def test_redefining_a_view_makes_its_readers_stale(lake: LiveLake) -> None:
     await lake.execute("CREATE VIEW v AS SELECT 1 AS x")
     assert (await lake.query("SELECT x FROM v")).rows() == [{"x": 1}]
@@ -247,6 +277,15 @@ async def test_parameters_of_different_types_are_different_questions(lake: LiveL
     seen = [(await lake.query(sql, {"x": value})).status for value in values]
     assert seen == ["miss"] * len(values)
     assert [(await lake.query(sql, {"x": value})).status for value in values] == ["hit"] * len(values)
+
+
+async def test_parameters_that_change_later_change_nothing(lake: LiveLake) -> None:
+    parameters = {"x": [1, 2]}
+    feed = lake.live("SELECT len($x::INTEGER[]) + (SELECT count(*) FROM orders) AS n", parameters)
+    assert (await anext(feed)).rows() == [{"n": 4}]
+    parameters["x"].append(3)
+    await lake.execute("INSERT INTO orders VALUES ('west', 1)")
+    assert (await anext(feed)).rows() == [{"n": 5}]
 
 
 async def test_the_order_of_named_parameters_does_not_matter(lake: LiveLake) -> None:

@@ -15,12 +15,12 @@ that shall stay for good want a cache with ``time_to_live=None, time_to_idle=Non
 zone tile time: every instant is in exactly one. Ask data for ``ts >= start AND ts < end``. Python subtracts and
 compares datetimes of one zone by their wall time; take `Window.contains` and `Window.seconds`, or convert to UTC.
 
-**Days, weeks and months** begin at the first instant at which the local clock shows their first midnight *or later*.
-So a day has 23, 24 or 25 hours; where midnight is skipped (Beirut, Cairo, São Paulo once) it begins when the clock
-resumes; where the clock has shown midnight and goes back before it (St. John's until 2011), the day has begun and does
-not end again. A date that a zone skipped as a whole (Apia, 2011-12-30) has an empty window: ``start == end``, nothing
-is in it, and a loop over dates needs no exception. Weeks are those of ISO 8601: they begin on Monday, and the year
-in the key is that of their Thursday.
+**Days, weeks and months** begin at the first instant at which the local clock shows their first midnight *or
+later*. So a day may have 23 or 25 hours; where midnight is skipped (Beirut, Cairo, São Paulo once) it begins when
+the clock resumes; where the clock has shown midnight and goes back before it (St. John's until 2011), the day has
+begun and does not end again. A date that a zone skipped as a whole (Apia, 2011-12-30) has an empty window:
+``start == end``, nothing is in it, and a loop over dates needs no exception. Weeks are those of ISO 8601: they begin
+on Monday, and the year in the key is that of their Thursday.
 
 **Hours** are what the local clock shows *at one UTC offset*: local hh:00 to the next hh:00, cut wherever the offset
 changes. The hour that is repeated in autumn is therefore two windows with two keys, and local times inside a window
@@ -105,10 +105,8 @@ def hour(name: str, at: datetime, *, tz: str | tzinfo = "UTC", clock: Clock = SY
         raise UsageError(f"an hour window for {at!r}: that is no hour; give an aware datetime")
     with _within_the_calendar(at):
         start, end = _hour_around(_instant(at), zone)
-        local = start.astimezone(zone)
-        label = local.replace(tzinfo=None).isoformat(timespec="hours")
-        if zone is not UTC:
-            label += f"{local:%z}"
+        label = start.astimezone(zone).isoformat(timespec="hours").replace(":", "")  # with the offset
+        label = label.removesuffix("+0000") if zone is UTC else label
         return _window(name, label, suffix, start, end, zone, clock)
 
 
@@ -232,7 +230,7 @@ def _within_the_calendar(at: date) -> Iterator[None]:
 
 
 def _window(name: str, label: str, suffix: str, start: datetime, end: datetime, zone: tzinfo, clock: Clock) -> Window:
-    if not (isinstance(name, str) and name and name.isprintable()):
+    if not name or not name.isprintable():
         raise UsageError(f"a window named {name!r}: the name must be printable text, and not empty")
     local_end = end.astimezone(zone)
     return Window(
@@ -260,7 +258,7 @@ def _zone(tz: str | tzinfo) -> tuple[tzinfo, str]:
         )
     if zone_name in _UTC_NAMES:
         return UTC, ""
-    if zone_name is None or not _ZONE_NAME.fullmatch(zone_name):
+    if not _ZONE_NAME.fullmatch(zone_name or ""):  # a zone read from a file may have none
         raise UsageError(f"tz={tz!r}: the name of the zone must be an IANA name such as 'Europe/Berlin'")
     return zone, f"[{zone_name}]"
 

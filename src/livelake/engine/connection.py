@@ -12,6 +12,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -126,6 +127,13 @@ class Engine:
     def settings_fingerprint(self) -> str:
         """`settings` as one text: part of a cache key."""
         return "\n".join(f"{name}={value}" for name, value in self.settings().items())
+
+    @cached_property
+    def builtins(self) -> frozenset[str]:
+        """The names of DuckDB's own functions that choose no table by a text: all but query and query_table."""
+        with self.cursor() as session:
+            rows = session.fetchall("SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE internal")
+        return frozenset(str(row[0]) for row in rows) - {"query", "query_table"}
 
     def stats(self) -> EngineStats:
         pool = self.pool

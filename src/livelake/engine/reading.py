@@ -54,7 +54,8 @@ class Reads:
 
     ``catalogs`` are those on which it depends as a whole (a query of their snapshots). ``volatile``, ``time`` and
     ``session`` are function names; ``changes`` what it would change. ``targets`` are the tables that a writing
-    statement names. ``unknown`` says what we did not recognise.
+    statement names. ``unknown`` says what we did not recognise. ``given`` are the functions that parameters go into,
+    and "AT": among them is what decides by value which table is meant (``query_table($t)``, a macro that calls it).
     """
 
     tables: frozenset[TableRef] = frozenset()
@@ -66,6 +67,7 @@ class Reads:
     changes: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     targets: frozenset[TableRef] = frozenset()
+    given: frozenset[str] = frozenset()
     planned: bool = True
     reason: str | None = None
 
@@ -143,6 +145,7 @@ class _Written:
     fixed: Counter[tuple[str, int]] = field(default_factory=Counter)  # (table, version), outside of CTEs
     files: set[FileRef] = field(default_factory=set)
     scanned: Counter[str] = field(default_factory=Counter)  # table functions, and how often
+    given: set[str] = field(default_factory=set)  # functions and clauses that contain a parameter
 
     @classmethod
     def of(cls, tree: dict[str, Any]) -> _Written:
@@ -156,6 +159,10 @@ class _Written:
     def _take(self, node: dict[str, Any]) -> None:
         if "function_name" in node:
             self.called.add(node["function_name"].lower())
+            if _has_parameter(node):
+                self.given.add(node["function_name"].lower())
+        if _has_parameter(node.get("at_clause")):
+            self.given.add("AT")
         if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
             self.words.add(node["column_names"][0].lower())
         if node.get("type") == "BASE_TABLE":
@@ -188,6 +195,7 @@ class _Written:
             volatile=frozenset(self.called & functions.VOLATILE),
             session=frozenset(self.called & functions.SESSION),
             changes=frozenset(self.called & functions.CHANGING),
+            given=frozenset(self.given),
             planned=planned,
             reason=reason,
         )
@@ -240,6 +248,7 @@ class _Bound:
             changes=frozenset((called & functions.CHANGING) | self.changes),
             unknown=frozenset(self.unknown),
             targets=frozenset(self.targets),
+            given=frozenset(written.given),
         )
 
     def _operator(self, kind: str, node: dict[str, Any]) -> None:
@@ -331,6 +340,10 @@ def _words(tree: Any) -> set[str]:
         if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
             found.add(node["column_names"][0].lower())
     return found
+
+
+def _has_parameter(tree: Any) -> bool:
+    return any(node.get("class") == "PARAMETER" for node in nodes(tree))
 
 
 def _texts(tree: Any) -> Iterable[str]:

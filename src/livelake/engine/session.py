@@ -23,6 +23,7 @@ from livelake.engine.arrow import drain
 from livelake.engine.counters import Counters
 from livelake.engine.door import FatalError, Interrupted, translate
 from livelake.engine.interrupt import Interrupter
+from livelake.engine.literals import value_literal
 from livelake.engine.result import ArrowData
 from livelake.errors import ClosedError, InternalError, LivelakeError, ParameterError, QueryError
 
@@ -44,7 +45,6 @@ _PLAN_OF_TREE: Final = (
     "SELECT system.main.json_serialize_plan(system.main.json_deserialize_sql(?::JSON), optimize := false)"
 )
 _PARSE: Final = "SELECT system.main.json_serialize_sql(?)"
-_NULL: Final = {"type": {"id": "NULL", "type_info": None}, "is_null": True}
 
 
 class Host(Protocol):
@@ -110,20 +110,26 @@ class Session:
         self._host.counters.count("reads")
         return self._run(sql, lambda cursor: _read(cursor, statement, params, self._host.max_result_bytes))
 
-    def plan(self, sql: str) -> str:
+    def plan(self, sql: str, params: Parameters = None) -> str:
         """The unoptimised logical plan as JSON text, for `reads`; an error is inside of it, not raised.
 
-        DuckDB cannot serialise a plan in which a parameter has no type yet (``$a IS NULL``, ``range($n)``), and
-        takes 20 ms to say so. So NULLs stand in for parameters, which changes no dependency; where a NULL cannot
-        (``AT (VERSION => $n)``), it is tried as written.
+        DuckDB cannot serialise a plan in which a parameter has no type yet (``$a IS NULL``, ``range($n)``), and takes
+        20 ms to say so. So the values of ``params`` stand in for them: such a plan may hold for these values only, see
+        `Reads.given` and beware of NULL, which folds tables away as it does in the query itself.
         """
-        if "$" in sql or "?" in sql:
-            tree = json.loads(self.parse(sql))
-            if not tree["error"] and _has_parameters(tree):
-                planned = self._scalar(_PLAN_OF_TREE, json.dumps(_with_nulls(tree)))
+        if params and (tree := json.loads(self.parse(sql))) and not tree["error"]:
+            values = params if isinstance(params, Mapping) else {str(n): value for n, value in enumerate(params, 1)}
+            literals = {str(name).lower(): value_literal(value) for name, value in values.items()}
+            if None not in literals.values():
+                nodes = {name: self._expression(str(written)) for name, written in literals.items()}
+                planned = self._scalar(_PLAN_OF_TREE, json.dumps(_with_values(tree, nodes)))
                 if not planned.startswith('{"error":true'):
                     return planned
         return self._scalar(_PLAN, sql)
+
+    def _expression(self, written: str) -> Any:
+        """The syntax tree of one expression."""
+        return json.loads(self.parse(f"SELECT {written}"))["statements"][0]["node"]["select_list"][0]
 
     def parse(self, sql: str) -> str:
         """The syntax tree of a SELECT as JSON text, for `reads`; an error is inside of it, not raised."""
@@ -356,24 +362,13 @@ def _has_rolled_back(cursor: duckdb.DuckDBPyConnection) -> bool:
     return True
 
 
-def _has_parameters(node: Any) -> bool:
-    if isinstance(node, dict):
-        return node.get("class") == "PARAMETER" or any(map(_has_parameters, node.values()))
-    return isinstance(node, list) and any(map(_has_parameters, node))
-
-
-def _with_nulls(node: Any) -> Any:
-    """The syntax tree with every parameter replaced by NULL."""
+def _with_values(node: Any, values: Mapping[str, Any]) -> Any:
+    """The syntax tree with every parameter replaced by the expression of its name."""
     if isinstance(node, dict):
         if node.get("class") == "PARAMETER":
-            return {
-                "class": "CONSTANT",
-                "type": "VALUE_CONSTANT",
-                "alias": node.get("alias", ""),
-                "query_location": 0,
-                "value": _NULL,
-            }
-        return {key: _with_nulls(value) for key, value in node.items()}
+            given = values.get(node["identifier"].lower())
+            return node if given is None else {**given, "alias": node.get("alias", "")}
+        return {key: _with_values(value, values) for key, value in node.items()}
     if isinstance(node, list):
-        return [_with_nulls(value) for value in node]
+        return [_with_values(value, values) for value in node]
     return node

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -133,8 +134,8 @@ class Lake:
     ) -> Query:
         """A question as the cache knows it. Raises `ParameterError`, `KeyExprError`; runs nothing."""
         keys = key_exprs(depends_on) if depends_on else _NO_KEYS
-        key = (self._space, sql, canonical(parameters), keys, ttl)
-        return Query(key, sql, parameters, keys, ttl)
+        key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
+        return _question(key, sql, parameters, keys, ttl)
 
     async def query(
         self,
@@ -160,11 +161,13 @@ class Lake:
         """
         if not_before is not None:
             await self._catch_up(not_before)
-        question = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl)
-        if not fresh and not self.watcher.is_blind:
-            slot = self.cache.peek(question.key)
-            if slot is not None:
-                return Result(slot.value, "hit", self._clock.monotonic() - slot.begun_at)
+        keys = key_exprs(depends_on) if depends_on else _NO_KEYS
+        key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
+        if not fresh:
+            slot = self.cache.peek(key)
+            if slot is not None and slot.read_at < self.watcher.blind_at:
+                return Result(slot.value, "hit", slot.read_at - slot.begun_at)
+        question = _question(key, sql, parameters, keys, ttl)
         reading = self.fetch(
             question, fresh=fresh, stale_while_revalidate=stale_while_revalidate, stale_if_error=stale_if_error
         )
@@ -220,7 +223,7 @@ class Lake:
         """Pin, plan, narrow, run: one transaction."""
         counted = {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
         with session.transaction():
-            plan, pinned = self._pin(session, question.sql, counted)
+            plan, pinned = self._pin(session, question, counted)
             footprint = self._footprint(plan.reads, pinned, question)
             until = footprint.valid_until
             flight.pin(
@@ -232,15 +235,16 @@ class Lake:
             data = session.read(question.sql, question.parameters)
         return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC))
 
-    def _pin(self, session: Session, sql: str, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
+    def _pin(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
         """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
+        sql, parameters = question.sql, question.parameters
         plan = self._plans.known(sql)
         if plan is not None:
             pinned = self._snapshots(session, plan.schemas, counted)
             if plan.schemas == self._schemas(pinned):
                 return plan, pinned
         gate(session, sql, reads_only=True)
-        texts = session.plan(sql), session.parse(sql)
+        texts = session.plan(sql, parameters), session.parse(sql)
         first = reads(*texts)
         named = {name for name in self.catalogs if name == self.default or name.lower() in sql.lower()}
         pinned = self._snapshots(session, named | first.catalogs | {t.catalog for t in first.tables}, counted)
@@ -248,7 +252,8 @@ class Lake:
         if found.changes:
             raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
         plan = Plan(found, self._schemas(pinned))
-        if found.planned and None not in plan.schemas.values():
+        by_value = _has_null(parameters) or found.given - self.engine.builtins
+        if found.planned and None not in plan.schemas.values() and not by_value:
             self._plans.remember(sql, plan)
         return plan, pinned
 
@@ -385,7 +390,7 @@ class Lake:
         def plan(session: Session) -> Footprint:
             with session.transaction():
                 counted = {n: log.head for n, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
-                made, pinned = self._pin(session, sql, counted)
+                made, pinned = self._pin(session, question, counted)
                 return self._footprint(made.reads, pinned, question)
 
         footprint = await self.engine.pool.run(plan)
@@ -435,6 +440,19 @@ class Lake:
     def __repr__(self) -> str:
         names = ", ".join(f"{c.name}={c.uri}" for c in self.catalogs.values())
         return f"<Lake {names}{' closed' if self._closed else ''}>"
+
+
+def _has_null(parameters: Parameters) -> bool:
+    """Whether a plan may hold for these parameters only: a NULL can fold a table away."""
+    values = parameters.values() if isinstance(parameters, Mapping) else parameters or ()
+    return any(value is None for value in values)
+
+
+def _question(
+    key: tuple[Any, ...], sql: str, parameters: Parameters, depends_on: frozenset[KeyExpr], ttl: float | None
+) -> Query:
+    """With values of its own: a caller may change a dict or list later, and the key says what they were."""
+    return Query(key, sql, copy.deepcopy(parameters), depends_on, ttl)
 
 
 def _short(sql: str) -> str:

@@ -14,6 +14,7 @@ from livelake.errors import ParameterError
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 # Types whose equality, within the type, is exactly "the same value to DuckDB".
+_EXACT = frozenset({float, Decimal, datetime, time})
 _PLAIN = frozenset({int, str, bool, bytes, date, type(None), UUID, timedelta})
 
 
@@ -24,11 +25,14 @@ def canonical(parameters: Parameters) -> Hashable:
     """
     if not parameters:
         return None
-    if isinstance(parameters, Mapping):
-        flat: list[Any] = []
-        for name, value in parameters.items() if len(parameters) == 1 else sorted(parameters.items()):
+    if type(parameters) is dict or isinstance(parameters, Mapping):
+        flat: list[Any] = []  # a loop of plain appends: this is on the path of every hit
+        for name in parameters if len(parameters) == 1 else sorted(parameters):
+            value = parameters[name]
             kind = type(value)
-            flat += [name, kind, value if kind in _PLAIN else _canonical(value, name)]
+            flat.append(name)
+            flat.append(kind)
+            flat.append(value if kind in _PLAIN else _canonical(value, name))
         return tuple(flat)
     if isinstance(parameters, str | bytes):
         raise ParameterError(f"parameters are a mapping or a sequence, not {parameters!r}; write [{parameters!r}]")
@@ -39,13 +43,13 @@ def _canonical(value: Any, name: str) -> Hashable:
     kind = type(value)
     if kind in _PLAIN:
         return value  # type: ignore[no-any-return]
-    if isinstance(value, float | Decimal | datetime | time):
+    if kind in _EXACT:
         return exact(value)
     if isinstance(value, list | tuple):
         return tuple((type(item), _canonical(item, name)) for item in value)
     if isinstance(value, Mapping):
         return tuple((str(key), type(item), _canonical(item, name)) for key, item in value.items())
-    if isinstance(value, int | str | bytes | date):  # subclasses, such as enumerations
+    if isinstance(value, int | str | bytes | date | float | Decimal):  # subclasses, such as enumerations
         return (kind, repr(value))
     raise ParameterError(
         f"parameter {name}: {kind.__name__} cannot be bound to a query; use a number, text, bool, date, time, "

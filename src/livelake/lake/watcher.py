@@ -9,6 +9,7 @@ fresh until it sees again.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterable, Mapping
 
@@ -43,8 +44,9 @@ class Watcher:
         self._cache = cache
         self._monotonic = clock.monotonic
         self._lock = threading.Lock()
-        self._seen_at = clock.monotonic()
         self._blind_after = max(_BLIND_INTERVALS * interval, _BLIND_AT_LEAST)
+        self.blind_at = clock.monotonic() + self._blind_after if self._snapshots else math.inf
+        """When (monotonic) what is cached can no longer be vouched for, unless a look comes before."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -64,11 +66,12 @@ class Watcher:
             for each in self._snapshots:
                 each.close()
             self._snapshots = []
+            self.blind_at = math.inf
 
     @property
     def is_blind(self) -> bool:
         """Whether commits may have happened that nobody here has seen for longer than the promise allows."""
-        return bool(self._snapshots) and self._monotonic() - self._seen_at > self._blind_after
+        return self._monotonic() >= self.blind_at
 
     def look(self) -> None:
         """Look at every log now; on return everything committed before the call has been applied.
@@ -79,7 +82,7 @@ class Watcher:
             began = self._monotonic()
             for each in self._snapshots:
                 self._apply(each.catalog.name, each.look())
-            self._seen_at = began
+            self.blind_at = began + self._blind_after if self._snapshots else math.inf
             self.looks += 1
 
     def wrote(self, catalog: str, tables: Iterable[tuple[str, str]] | None) -> int:
