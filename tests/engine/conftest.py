@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from livelake.engine import Engine, Reads, Session, identifier, literal, reads
+from livelake.errors import QueryError
 
 _NUMBERS = itertools.count()
 
@@ -53,7 +54,10 @@ class Lake:
 
     def values(self, sql: str) -> dict[str, object] | list[object] | None:
         """Some value for every parameter of a statement: a list for ``$ids``, else 1."""
-        names = self.session.statements(sql)[0].named_parameters if sql else ()
+        try:
+            names = self.session.statements(sql)[0].named_parameters
+        except (QueryError, IndexError):
+            return None
         if all(name.isdigit() for name in names):
             return [1] * len(names)
         return {name: [1] if name == "ids" else 1 for name in names}
