@@ -175,7 +175,6 @@ FROM t LIMIT (epoch(now())::INT) | time | now
 FROM nosuch | planned | Table with name nosuch does not exist
 SELEC 1 | planned | syntax error
 FROM query_table($t) | planned | write their values into the SQL
-FROM t AT (VERSION => $v) | planned | write their values into the SQL
 """
 
 
