@@ -15,6 +15,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,8 @@ import pytest
 from click.testing import CliRunner
 
 import livelake
-from livelake.cli import cli
+from livelake.cli import cli, main
+from livelake.cli.terminal import table_text
 
 SQL = "SELECT region, amount FROM orders ORDER BY amount"
 SQLITE = "ducklake:sqlite:sales.sqlite"
@@ -148,6 +150,20 @@ def test_a_long_cell_is_shortened_and_a_long_result_says_so() -> None:
     assert invoke("query", ":memory:", "FROM range(2000)").endswith("(1,000 of 2,000 rows)\n")
 
 
+def test_a_wide_table_gives_up_width_before_columns() -> None:
+    result = SimpleNamespace(
+        columns=[SimpleNamespace(name=name) for name in ("id", "text", "more", "amount")],
+        rows=lambda: [{"id": 1, "text": "x" * 50, "more": "y" * 30, "amount": 10.5}],
+    )
+    assert table_text(result, width=48).splitlines() == [  # type: ignore[arg-type]
+        "id  text               more               amount",
+        "──  ─────────────────  ─────────────────  ──────",
+        " 1  xxxxxxxxxxxxxxxx…  yyyyyyyyyyyyyyyy…    10.5",
+        "(1 row)",
+    ]
+    assert {len(line) for line in table_text(result, width=20).splitlines()[:-1]} == {20}  # type: ignore[arg-type]
+
+
 def test_a_pipe_gets_whole_lines() -> None:
     columns = ", ".join(f"repeat('x', 50) AS c{i}" for i in range(10))
     assert max(map(len, invoke("query", ":memory:", f"SELECT {columns}").splitlines())) == 10 * 50 + 9 * 2
@@ -254,7 +270,22 @@ async def test_why_says_what_is_read_and_what_commits_meant(run: Any, tmp_path: 
 # ---------------------------------------------------------------- errors
 
 
-def test_each_failure_is_one_line(run: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """The whole command as `run` has it, in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["livelake", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output, errors = capsys.readouterr()
+        return SimpleNamespace(returncode=ended.value.code, stdout=output, stderr=errors)
+
+    return call
+
+
+def test_each_failure_is_one_line(run: Any, tmp_path: Path, here: Any) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "no.duckdb").write_text("this is no database, and long enough to be read as if it were one" * 99)
     cases: list[tuple[list[str], str]] = [
@@ -279,8 +310,8 @@ def test_each_failure_is_one_line(run: Any, tmp_path: Path) -> None:
         (["demo", "--no-browser", "--host", "0.0.0.0"], "--insecure"),
         (["demo", "--no-browser", "--dir", "no.duckdb"], "--dir no.duckdb cannot be made"),
     ]
-    for arguments, reason in cases:
-        line = failed(run(*arguments))
+    for number, (arguments, reason) in enumerate(cases):
+        line = failed((here if number % 3 else run)(*arguments))
         assert reason in line, arguments
         assert line.isprintable()
 
@@ -336,6 +367,7 @@ def test_help_is_help(command: tuple[str, ...]) -> None:
     text = invoke(*command, "--help")
     assert text.startswith("Usage: ")
     assert max(map(len, text.splitlines())) <= 100
+    assert "..." not in text.split("Commands:")[-1] or command  # nothing is cut off
     for name in cli.commands if not command else ():
         assert name in text
 

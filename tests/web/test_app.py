@@ -14,9 +14,11 @@ import pytest
 
 from livelake import __version__
 from livelake.errors import BusyError, ClosedError, InternalError, QueryError, SourceError
-from livelake.live import LiveLake
+from livelake.live import LiveLake, State
 from livelake.web import App
 from livelake.web.api import is_known, status_of
+from livelake.web.draw import draw
+from livelake.web.pages import PanelView
 
 
 @pytest.fixture
@@ -385,3 +387,28 @@ async def test_a_server_that_stops_begins_no_stream(client: httpx.AsyncClient, a
     await app.close()
     await app.close()
     assert "stopping" in refused(await client.get("/live/shop"), 503)
+
+
+async def test_made_up_parameters_open_a_bounded_number_of_channels(
+    client: httpx.AsyncClient, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livelake.web.channel._MOST", 2)
+    assert [(await client.get(f"/d/shop?least={least}")).status_code for least in (1, 2, 3, 2)] == [
+        200,
+        200,
+        503,
+        200,
+    ]
+    assert "try again" in refused(await client.get("/live/shop?least=4"), 503)
+
+
+async def test_a_failure_is_shown_over_the_newest_result_even_if_that_was_never_drawn(lake: LiveLake) -> None:
+    first, second = await lake.query("SELECT 'old' AS a"), await lake.query("SELECT 'new' AS a")
+    view = PanelView(id="p", name="p", title="P")
+    drawn = draw(view, None, State(1, first))
+    assert (drawn.state, "old" in (drawn.body or "")) == ("fresh", True)
+    drawn = draw(drawn, None, State(3, second, QueryError("it went away")))
+    assert (drawn.state, drawn.message, drawn.computed_at) == ("stale", "it went away", second.computed_at)
+    assert "new" in (drawn.body or "")
+    drawn = draw(view, None, State(1, None, ValueError("a secret")))
+    assert (drawn.state, drawn.message) == ("error", "this query failed; the server's log says why")

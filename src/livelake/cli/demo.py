@@ -29,7 +29,7 @@ log = logging.getLogger("livelake.demo")
 _PERIOD = 1.0
 
 
-@click.command()
+@click.command(short_help="Show this machine, live in the browser.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Another if it is taken."

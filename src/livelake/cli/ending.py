@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any
@@ -46,6 +47,8 @@ async def _until_stopped(main: Coroutine[Any, Any, None]) -> None:
     def stop() -> None:
         for each in _STOPS:
             loop.remove_signal_handler(each)
+        if sys.stdout.isatty():
+            print()  # the terminal has written ^C, and the prompt would follow on its line
         task.cancel()
 
     with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # Windows; not the main thread

@@ -44,7 +44,7 @@ def bind(params: tuple[str, ...]) -> dict[str, object]:
     return values
 
 
-@click.command()
+@click.command(short_help="Run one SELECT and print its rows.")
 @_uri
 @_sql
 @_param
@@ -74,7 +74,7 @@ def query(uri: str, sql: str, params: tuple[str, ...], format: Format) -> None: 
             sys.stdout.buffer.write(result.ipc)
 
 
-@click.command()
+@click.command(short_help="Show a result again after every change.")
 @_uri
 @_sql
 @_param
@@ -119,7 +119,7 @@ def _terminal() -> tuple[int | None, int]:
     return size.columns, max(10, size.lines)
 
 
-@click.command()
+@click.command(short_help="Say what a query reads, and why it is kept.")
 @_uri
 @_sql
 @_param

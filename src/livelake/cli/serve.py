@@ -14,7 +14,7 @@ from livelake.errors import UsageError
 _SECONDS = click.FloatRange(0.01, 3_600)
 
 
-@click.command()
+@click.command(short_help="Serve a folder of .sql files as live dashboards.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")

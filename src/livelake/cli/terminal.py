@@ -12,6 +12,8 @@ from livelake.lake import Result
 
 _WIDEST = 60  # columns of a terminal that one cell may take
 _MOST_ROWS = 1_000
+_NARROWEST = 8  # columns that a cell keeps, however many stand beside it
+_GAP = "  "
 _NUMBERS = (int, float, Decimal)
 
 
@@ -29,6 +31,8 @@ def table_text(result: Result, *, width: int | None = None, most_rows: int = _MO
     ]
     titles = [shorten(clean(name), _WIDEST) for name in names]
     widths = [max([_width(titles[i]), *(_width(row[i]) for row in cells)]) for i in range(len(names))]
+    if width is not None:
+        widths = _fit(widths, width - len(_GAP) * (len(widths) - 1))
     lines = [_line(titles, widths, right), _line(["─" * width for width in widths], widths, right)]
     lines += [_line(row, widths, right) for row in cells]
     if width is not None:
@@ -110,9 +114,18 @@ def _columns(c: str) -> int:
     return 2 if unicodedata.east_asian_width(c) in "WF" else 1
 
 
+def _fit(widths: list[int], room: int) -> list[int]:
+    """The widest columns made narrower, all alike, until they have ``room`` or are `_NARROWEST`."""
+    limit = max(widths, default=0)
+    while limit > _NARROWEST and sum(min(width, limit) for width in widths) > room:
+        limit -= 1
+    return [min(width, limit) for width in widths]
+
+
 def _line(cells: list[str], widths: list[int], right: list[bool]) -> str:
     padded = []
-    for cell, width, to_right in zip(cells, widths, right, strict=True):
+    for text, width, to_right in zip(cells, widths, right, strict=True):
+        cell = shorten(text, width)
         space = " " * (width - _width(cell))
         padded.append(space + cell if to_right else cell + space)
-    return "  ".join(padded).rstrip()
+    return _GAP.join(padded).rstrip()

@@ -201,7 +201,9 @@ class App:
 
     def _failure(self, status: int, detail: str) -> Response:
         title = http.HTTPStatus(status).phrase
-        return HTMLResponse(error_page(status, title, detail, site=self._site), status, headers=_PAGE_HEADERS)
+        return HTMLResponse(
+            error_page(status, title, detail[:1].upper() + detail[1:], site=self._site), status, headers=_PAGE_HEADERS
+        )
 
     async def _http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

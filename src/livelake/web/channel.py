@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
-from livelake.errors import ClosedError, LivelakeError
+from livelake.errors import BusyError, ClosedError, LivelakeError
 from livelake.lake import Query as Question
 from livelake.live import LiveLake, State, Topic
 from livelake.web.charts import ChartSpec
@@ -27,6 +27,8 @@ log = logging.getLogger("livelake.web")
 
 # Seconds for which a channel stays warm after its last viewer has left: a reload finds everything drawn.
 _LINGER = 5.0
+# Channels at once: anybody can make up parameters, and each has its queries watched.
+_MOST = 500
 
 
 class Panel:
@@ -160,12 +162,14 @@ class Channels:
         self._closed = False
 
     def enter(self, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]]) -> Channel:
-        """The channel for a dashboard with these values, to be left with `leave`. Raises `ClosedError`."""
+        """The channel for these values, to be left with `leave`. Raises `BusyError`, `ClosedError`."""
         if self._closed:  # a stream that began now would never be told to end
             raise ClosedError("the server is stopping")
         key = (dashboard.name, *((name, tuple(bound.items())) for name, bound in values.items()))
         channel = self._open.get(key)
         if channel is None:
+            if len(self._open) >= _MOST:
+                raise BusyError(f"{_MOST} pages with different parameters are open; try again later")
             self._open[key] = channel = Channel(self._lake, dashboard, values)
         channel.viewers += 1
         return channel
