@@ -43,7 +43,7 @@ def test_the_commands_work_on_the_first_example(tmp_path: Path) -> None:
     for name, uri, sql in commands:
         done = run([sys.executable, "-m", "livelake", name, uri, sql], tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "3" in done.stdout
+        assert "2" in done.stdout
 
 
 def test_the_sql_block_is_a_panel(tmp_path: Path) -> None:
@@ -58,4 +58,4 @@ def test_the_sql_block_is_a_panel(tmp_path: Path) -> None:
 
 
 def test_the_first_example_has_twelve_lines() -> None:
-    assert len(EXAMPLES[0][0].splitlines()) <= 14
+    assert len(EXAMPLES[0][0].splitlines()) == 12

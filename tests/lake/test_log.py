@@ -102,7 +102,9 @@ async def test_the_versions_of_tables_are_known_from_the_whole_log(tmp_path: Pat
         await lake.execute("INSERT INTO people VALUES (2)")
     async with livelake.open(uri) as lake:
         assert (await lake.why(COUNT)).tables == {"sales.main.orders": 3}
-        assert (await lake.why("FROM people")).tables == {"sales.main.people": 4}
+        why = await lake.why("FROM people")
+        assert why.tables == {"sales.main.people": 4}
+        assert why.commits[:2] == ("sales 4: dropped: sales.main.people", "sales 3: kept: elsewhere")
 
 
 WRITER = """

@@ -144,6 +144,7 @@ class SnapshotLog:
 
     def _read_all(self) -> None:
         self._versions.clear()
+        self.recent.clear()
         self._floor = 0
         self.schema_version = -1
         rows = self._rows(0)
@@ -152,6 +153,7 @@ class SnapshotLog:
             if commit.schema_version != self.schema_version:
                 self.schema_version, self.schema_since = commit.schema_version, commit.snapshot
             touched = None if commit.everything else self._names.of_commit(commit)
+            self.recent.append((commit, touched or frozenset()))
             if touched is None:
                 self._floor = commit.snapshot
             for name in touched or ():
