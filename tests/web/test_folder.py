@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from livelake.errors import ConfigError, ParameterError, QueryError
-from livelake.web.folder import CacheDefaults, Dashboard, Parameter, Query, load
+from livelake.web.folder import CacheDefaults, Dashboard, Query, load
+from livelake.web.parameters import Parameter
 
 Write = Callable[..., Path]
 

@@ -31,8 +31,9 @@ from livelake.errors import LivelakeError, NotFoundError, ParameterError
 from livelake.live import LiveLake
 from livelake.web.api import problem, respond, status_of
 from livelake.web.channel import Channels
-from livelake.web.folder import Dashboard, Query, Value
+from livelake.web.folder import Dashboard, Query
 from livelake.web.pages import DashboardCard, Link, Site, dashboard_page, error_page, index_page
+from livelake.web.parameters import Value
 from livelake.web.stream import HEADERS, HEARTBEAT, Stream
 
 log = logging.getLogger("livelake.web")

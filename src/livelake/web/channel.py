@@ -20,8 +20,9 @@ from livelake.live import LiveLake, State, Topic
 from livelake.web.charts import ChartSpec
 from livelake.web.datastar import patch_elements
 from livelake.web.draw import draw
-from livelake.web.folder import Dashboard, Query, Value
+from livelake.web.folder import Dashboard, Query
 from livelake.web.pages import PanelView, Span, panel
+from livelake.web.parameters import Value
 
 log = logging.getLogger("livelake.web")
 
