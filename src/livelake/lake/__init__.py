@@ -1,9 +1,11 @@
 """Lakes: attached databases whose commits can be seen, and queries that know what they read."""
 
-from livelake.lake.answer import Answer, Footprint, Result
+from livelake.lake.answer import Answer, Result
 from livelake.lake.catalog import Catalog
-from livelake.lake.lake import Lake, Query
+from livelake.lake.footprint import Footprint
+from livelake.lake.lake import Lake
 from livelake.lake.parameters import Parameters
+from livelake.lake.question import Query
 from livelake.lake.transaction import Transaction
 from livelake.lake.why import Why
 

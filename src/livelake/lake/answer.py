@@ -7,29 +7,14 @@ An `Answer` is immutable and shared by everyone: the rows as Arrow bytes and the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from livelake.cache import Status
 from livelake.engine import ArrowData, Column
-from livelake.keys import KeyExpr
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
-    """What an answer depends on.
-
-    ``as_of``: the snapshot of each catalog that it was read at. ``tables``: qualified name → the snapshot that
-    last changed that table. ``why_not``: why it may not be kept for others, None if it may.
-    """
-
-    as_of: Mapping[str, int] = field(default_factory=dict)
-    tables: Mapping[str, int] = field(default_factory=dict)
-    depends_on: frozenset[KeyExpr] = frozenset()
-    valid_until: datetime | None = None
-    why_not: str | None = None
+from livelake.lake.footprint import Footprint
 
 
 @dataclass(frozen=True)

@@ -9,27 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Self, Unpack, cast
+from datetime import UTC, datetime
+from typing import Self, Unpack, cast
 
 from livelake.cache import AnalyticsCache, Flight, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Reads, Session, Statement, gate, identifier, reads
+from livelake.engine import Engine, Session, Statement, gate, identifier, reads
 from livelake.errors import BusyError, ClosedError, ConflictError, QueryError
 from livelake.keys import KeyExpr
-from livelake.keys import catalog as catalog_key
-from livelake.keys import schema as schema_key
-from livelake.keys import table as table_key
-from livelake.lake.answer import Answer, Footprint, Result
+from livelake.lake.answer import Answer, Result
 from livelake.lake.catalog import Catalog, attach, parse
+from livelake.lake.footprint import Footprint, footprint_of, verdicts
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.plans import Plan, Plans
+from livelake.lake.question import Query, has_null, question
 from livelake.lake.transaction import Targets, Transaction, written
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why
@@ -40,18 +38,6 @@ _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
 _NO_KEYS: frozenset[KeyExpr] = frozenset()
 _CONFLICT_RETRIES = 8
 _COMPACTION_RETRIES = 5
-# What a declared ``ttl`` makes bearable: answers that grow old without any commit.
-_BOUNDED_BY_TTL = frozenset({"time", "files"})
-
-
-class Query(NamedTuple):
-    """One thing that can be asked: the same key, the same answer."""
-
-    key: tuple[Any, ...]
-    sql: str
-    parameters: Parameters
-    depends_on: frozenset[KeyExpr]
-    ttl: float | None
 
 
 class Lake:
@@ -135,7 +121,7 @@ class Lake:
         """A question as the cache knows it. Raises `ParameterError`, `KeyExprError`; runs nothing."""
         keys = key_exprs(depends_on) if depends_on else _NO_KEYS
         key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
-        return _question(key, sql, parameters, keys, ttl)
+        return question(key, sql, parameters, keys, ttl)
 
     async def query(
         self,
@@ -167,9 +153,9 @@ class Lake:
             slot = self.cache.peek(key)
             if slot is not None and slot.read_at < self.watcher.blind_at:
                 return Result(slot.value, "hit", slot.read_at - slot.begun_at)
-        question = _question(key, sql, parameters, keys, ttl)
+        asked = question(key, sql, parameters, keys, ttl)
         reading = self.fetch(
-            question, fresh=fresh, stale_while_revalidate=stale_while_revalidate, stale_if_error=stale_if_error
+            asked, fresh=fresh, stale_while_revalidate=stale_while_revalidate, stale_if_error=stale_if_error
         )
         try:
             return self._result(await asyncio.wait_for(reading, timeout))
@@ -224,7 +210,9 @@ class Lake:
         counted = {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
         with session.transaction():
             plan, pinned = self._pin(session, question, counted)
-            footprint = self._footprint(plan.reads, pinned, question)
+            footprint = footprint_of(
+                plan.reads, pinned, self.watcher.logs, self._clock.now(), question.depends_on, question.ttl
+            )
             until = footprint.valid_until
             flight.pin(
                 pinned,
@@ -252,7 +240,7 @@ class Lake:
         if found.changes:
             raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
         plan = Plan(found, self._schemas(pinned))
-        by_value = _has_null(parameters) or found.given - self.engine.builtins
+        by_value = has_null(parameters) or found.given - self.engine.builtins
         if found.planned and None not in plan.schemas.values() and not by_value:
             self._plans.remember(sql, plan)
         return plan, pinned
@@ -274,35 +262,6 @@ class Lake:
             log = self.watcher.logs[name]
             schemas[name] = log.schema_at(snapshot) if isinstance(log, SnapshotLog) else snapshot
         return schemas
-
-    def _footprint(self, found: Reads, pinned: Mapping[str, int], question: Query) -> Footprint:
-        why_not = found.why_not
-        valid_until = None
-        if question.ttl is not None and found.obstacles and found.obstacles.keys() <= _BOUNDED_BY_TTL:
-            why_not = None
-            valid_until = self._clock.now() + timedelta(seconds=question.ttl)
-        tables: dict[str, int] = {}
-        # A view or macro may lie in any catalog that is named, and read nothing: its definition is read.
-        keys = {*question.depends_on, *map(catalog_key, found.catalogs), *map(schema_key, pinned)}
-        for table in found.tables:
-            log = self.watcher.logs.get(table.catalog)
-            name = f"{table.catalog}.{table.schema}.{table.table}"
-            if log is None:
-                why_not = why_not or f"it reads {name}, which nobody watches"
-            elif table.pinned and table.snapshot is not None:
-                tables[name] = table.snapshot  # AT (VERSION => n): it cannot change
-            else:
-                snapshot = pinned[table.catalog]
-                known = log.version_of(table.schema, table.table) if isinstance(log, SnapshotLog) else snapshot
-                tables[name] = min(known, snapshot)
-                keys.add(table_key(table.catalog, table.schema, table.table))
-        return Footprint(
-            as_of=dict(pinned),
-            tables=tables,
-            depends_on=frozenset(keys),
-            valid_until=valid_until,
-            why_not=why_not,
-        )
 
     async def _catch_up(self, token: Token) -> None:
         """Wait until what ``token`` stands for has been applied here."""
@@ -391,7 +350,9 @@ class Lake:
             with session.transaction():
                 counted = {n: log.head for n, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
                 made, pinned = self._pin(session, question, counted)
-                return self._footprint(made.reads, pinned, question)
+                return footprint_of(
+                    made.reads, pinned, self.watcher.logs, self._clock.now(), question.depends_on, question.ttl
+                )
 
         footprint = await self.engine.pool.run(plan)
         slot: Slot[Answer] | None = self.cache.peek(question.key)
@@ -408,23 +369,8 @@ class Lake:
             computed_at=None if slot is None else slot.value.computed_at.isoformat(),
             age=entry.age,
             cost=entry.cost,
-            commits=self._verdicts(footprint),
+            commits=verdicts(footprint, self.watcher.logs),
         )
-
-    def _verdicts(self, footprint: Footprint) -> tuple[str, ...]:
-        lines: list[tuple[int, str]] = []
-        for name in footprint.as_of:
-            log = self.watcher.logs.get(name)
-            for commit, touched in list(log.recent) if isinstance(log, SnapshotLog) else ():
-                read = sorted(f"{name}.{s}.{t}" for s, t in touched if f"{name}.{s}.{t}" in footprint.tables)
-                if commit.changes_nothing:
-                    verdict = "kept: compaction"
-                elif commit.everything:
-                    verdict = f"dropped: {commit.everything}"
-                else:
-                    verdict = f"dropped: {', '.join(read)}" if read else "kept: elsewhere"
-                lines.append((commit.snapshot, f"{name} {commit.snapshot}: {verdict}"))
-        return tuple(text for _, text in sorted(lines, reverse=True)[:8])
 
     # ---------------------------------------------------------------- closing
 
@@ -440,19 +386,6 @@ class Lake:
     def __repr__(self) -> str:
         names = ", ".join(f"{c.name}={c.uri}" for c in self.catalogs.values())
         return f"<Lake {names}{' closed' if self._closed else ''}>"
-
-
-def _has_null(parameters: Parameters) -> bool:
-    """Whether a plan may hold for these parameters only: a NULL can fold a table away."""
-    values = parameters.values() if isinstance(parameters, Mapping) else parameters or ()
-    return any(value is None for value in values)
-
-
-def _question(
-    key: tuple[Any, ...], sql: str, parameters: Parameters, depends_on: frozenset[KeyExpr], ttl: float | None
-) -> Query:
-    """With values of its own: a caller may change a dict or list later, and the key says what they were."""
-    return Query(key, sql, copy.deepcopy(parameters), depends_on, ttl)
 
 
 def _short(sql: str) -> str:
