@@ -15,8 +15,9 @@ import duckdb
 import psutil
 import pytest
 
-from livelake.cli import telemetry
-from livelake.cli.telemetry import CoreRow, ProcessRow, Sample, Sampler, SystemRow
+from livelake.cli import samples
+from livelake.cli.samples import CoreRow, ProcessRow, Sample, SystemRow
+from livelake.cli.telemetry import Sampler
 from livelake.testing import ManualClock
 
 Pair = namedtuple("Pair", "read_bytes write_bytes")
@@ -279,7 +280,7 @@ def test_a_machine_that_tells_nothing_still_makes_a_row(clock: ManualClock, monk
     assert told == {
         "time", "number", "cpu_seconds", "disk_read_total", "disk_write_total", "net_recv_total", "net_sent_total",
     }  # fmt: skip
-    assert [sql.split()[2] for sql, _ in telemetry.inserts(sample)] == ["machine.main.system"]
+    assert [sql.split()[2] for sql, _ in samples.inserts(sample)] == ["machine.main.system"]
 
 
 def test_a_container_without_disks_has_no_disk_rate(machine: Machine, clock: ManualClock) -> None:
@@ -318,13 +319,13 @@ def lake(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             f"ATTACH 'ducklake:sqlite:{tmp_path}/machine.sqlite' AS machine "
             f"(DATA_PATH '{tmp_path}/files/', META_JOURNAL_MODE 'WAL')"
         )
-        transact(connection, [(sql, []) for sql in telemetry.SCHEMA])
-        for sql in telemetry.options(16):
+        transact(connection, [(sql, []) for sql in samples.SCHEMA])
+        for sql in samples.options(16):
             connection.execute(sql)
         yield connection
 
 
-def transact(connection: duckdb.DuckDBPyConnection, statements: list[telemetry.Statement]) -> None:
+def transact(connection: duckdb.DuckDBPyConnection, statements: list[samples.Statement]) -> None:
     connection.execute("BEGIN")
     for sql, values in statements:
         connection.execute(sql, values)
@@ -352,7 +353,7 @@ def numbered(number: int) -> Sample:
 
 def test_the_rows_of_a_sample_fit_the_tables(lake: duckdb.DuckDBPyConnection, clock: ManualClock) -> None:
     sample = Sampler(clock).sample()
-    transact(lake, telemetry.commit(sample))
+    transact(lake, samples.commit(sample))
     for table, rows in {"system": (sample.system,), "cpu": sample.cores, "process": sample.processes}.items():
         stored = lake.execute(f"SELECT * FROM machine.main.{table} ORDER BY ALL").to_arrow_table()
         row_type = {"system": SystemRow, "cpu": CoreRow, "process": ProcessRow}[table]
@@ -364,13 +365,13 @@ def test_the_rows_of_a_sample_fit_the_tables(lake: duckdb.DuckDBPyConnection, cl
 
 def test_a_sample_is_one_snapshot_and_no_file(lake: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     before = scalar(lake, "SELECT id FROM machine.current_snapshot()")
-    transact(lake, telemetry.commit(numbered(1)))
+    transact(lake, samples.commit(numbered(1)))
     assert scalar(lake, "SELECT id FROM machine.current_snapshot()") == before + 1
     assert not list(tmp_path.glob("files/**/*.parquet"))
 
 
 def test_retention_is_due_once_a_round() -> None:
-    due = [number for number in range(1, 200) if telemetry.retention(numbered(number))]
+    due = [number for number in range(1, 200) if samples.retention(numbered(number))]
     assert due == [60, 120, 180]
 
 
@@ -378,8 +379,8 @@ def test_rows_files_and_snapshots_stay_bounded(
     lake: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A round is shortened to 12 samples, 50 s apart as the rows see it: 10 minutes are one round."""
-    monkeypatch.setattr(telemetry, "UPKEEP_EVERY", 12)
-    monkeypatch.setattr(telemetry, "KEEP_SNAPSHOTS", 20)
+    monkeypatch.setattr(samples, "UPKEEP_EVERY", 12)
+    monkeypatch.setattr(samples, "KEEP_SNAPSHOTS", 20)
     base = numbered(0)
     files, snapshots, rows = [], [], []
     for number in range(1, 85):
@@ -387,9 +388,9 @@ def test_rows_files_and_snapshots_stay_bounded(
         system = replace(base.system, number=number, time=time)
         cores = tuple(replace(row, time=time) for row in base.cores)
         processes = tuple(replace(row, time=time) for row in base.processes)
-        transact(lake, telemetry.commit(Sample(system, cores, processes)))
+        transact(lake, samples.commit(Sample(system, cores, processes)))
         if number % 12 == 0:
-            for sql in telemetry.upkeep():
+            for sql in samples.upkeep():
                 lake.execute(sql).fetchall()
             files.append(len(list(tmp_path.glob("files/**/*.parquet"))))
             snapshots.append(scalar(lake, "SELECT count(*) FROM machine.snapshots()"))
@@ -407,15 +408,15 @@ def test_rows_files_and_snapshots_stay_bounded(
 
 
 def test_a_reader_that_has_begun_finishes_through_two_rounds(lake: duckdb.DuckDBPyConnection) -> None:
-    transact(lake, [statement for number in range(1, 141) for statement in telemetry.inserts(numbered(number))])
-    for sql in telemetry.upkeep():
+    transact(lake, [statement for number in range(1, 141) for statement in samples.inserts(numbered(number))])
+    for sql in samples.upkeep():
         lake.execute(sql).fetchall()
     with lake.cursor() as reader:
         batches = reader.execute("SELECT core FROM machine.main.cpu").to_arrow_reader(512)
         seen = batches.read_next_batch().num_rows
         for number in (780, 840):  # the whole file is past its time
-            transact(lake, telemetry.commit(numbered(number)))
-            for sql in telemetry.upkeep():
+            transact(lake, samples.commit(numbered(number)))
+            for sql in samples.upkeep():
                 lake.execute(sql).fetchall()
         seen += sum(batch.num_rows for batch in batches)
     assert seen == 140 * 16
@@ -423,7 +424,7 @@ def test_a_reader_that_has_begun_finishes_through_two_rounds(lake: duckdb.DuckDB
 
 
 def test_upkeep_of_a_new_lake_does_nothing(lake: duckdb.DuckDBPyConnection) -> None:
-    for sql in telemetry.upkeep():
+    for sql in samples.upkeep():
         lake.execute(sql).fetchall()
-    transact(lake, telemetry.commit(numbered(1)))
+    transact(lake, samples.commit(numbered(1)))
     assert scalar(lake, "SELECT count(time) FROM machine.main.system") == 1

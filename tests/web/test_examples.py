@@ -12,8 +12,8 @@ import duckdb
 import pytest
 
 import livelake
-from livelake.cli import telemetry
-from livelake.cli.telemetry import CoreRow, ProcessRow, Sample, SystemRow
+from livelake.cli import samples
+from livelake.cli.samples import CoreRow, ProcessRow, Sample, SystemRow
 from livelake.web.charts import ChartSpec, render
 from livelake.web.folder import Dashboard, load
 
@@ -46,14 +46,14 @@ def machine() -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty `machine` in memory, with the sampler's tables."""
     with duckdb.connect() as connection:
         connection.execute("ATTACH ':memory:' AS machine")
-        for statement in telemetry.SCHEMA:
+        for statement in samples.SCHEMA:
             connection.execute(statement)
         yield connection
 
 
-def fill(connection: duckdb.DuckDBPyConnection, *samples: Sample) -> None:
-    for one in samples:
-        for sql, values in telemetry.inserts(one):
+def fill(connection: duckdb.DuckDBPyConnection, *taken: Sample) -> None:
+    for one in taken:
+        for sql, values in samples.inserts(one):
             connection.execute(sql, values)
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import click
 
 import livelake
-from livelake.cli import telemetry
+from livelake.cli import samples
 from livelake.cli.ending import run, stoppable
 from livelake.cli.serve import allowed_hosts
+from livelake.cli.telemetry import Sampler
 from livelake.errors import LivelakeError, SourceError
 from livelake.live import LiveLake
 
@@ -48,9 +49,9 @@ def demo(host: str, port: int, insecure: bool, folder: Path | None, no_browser: 
         uri = f"ducklake:sqlite:{home / 'machine.sqlite'}"
 
         async def main() -> None:
-            async with livelake.open(uri, as_name=telemetry.CATALOG) as lake:
+            async with livelake.open(uri, as_name=samples.CATALOG) as lake:
                 await web.check(lake, dashboards)
-                sampler = telemetry.Sampler()
+                sampler = Sampler()
                 await _begin(lake, sampler)
                 url = f"{web.url_of(listener)}d/{dashboards[0].name}"
                 async with asyncio.TaskGroup() as tasks:
@@ -91,27 +92,27 @@ def _home(folder: Path | None) -> Iterator[Path]:
         yield Path(home)
 
 
-async def _begin(lake: LiveLake, sampler: telemetry.Sampler) -> None:
+async def _begin(lake: LiveLake, sampler: Sampler) -> None:
     """The tables, and two samples: the first has no rates yet."""
     async with lake.transaction() as transaction:
-        for sql in telemetry.SCHEMA:
+        for sql in samples.SCHEMA:
             await transaction.execute(sql)
-    await lake.maintain(telemetry.options(os.cpu_count() or 1))
+    await lake.maintain(samples.options(os.cpu_count() or 1))
     await asyncio.to_thread(sampler.sample)
     await asyncio.sleep(0.2)
     await _commit(lake, sampler)
 
 
-async def _commit(lake: LiveLake, sampler: telemetry.Sampler) -> int:
+async def _commit(lake: LiveLake, sampler: Sampler) -> int:
     """One sample, one commit; returns its number."""
     sample = await asyncio.to_thread(sampler.sample)
     async with lake.transaction() as transaction:
-        for sql, parameters in telemetry.commit(sample):
+        for sql, parameters in samples.commit(sample):
             await transaction.execute(sql, parameters)
     return sample.system.number
 
 
-async def _sample(lake: LiveLake, sampler: telemetry.Sampler) -> None:
+async def _sample(lake: LiveLake, sampler: Sampler) -> None:
     """A sample each second on the second that it began, until cancelled. A failed one is told and left out."""
     loop = asyncio.get_running_loop()
     due = loop.time()
@@ -120,8 +121,8 @@ async def _sample(lake: LiveLake, sampler: telemetry.Sampler) -> None:
         await asyncio.sleep(due - loop.time())
         try:
             number = await _commit(lake, sampler)
-            if number % telemetry.UPKEEP_EVERY == 0:
-                await lake.maintain(telemetry.upkeep())
+            if number % samples.UPKEEP_EVERY == 0:
+                await lake.maintain(samples.upkeep())
         except LivelakeError as error:
             log.warning("a sample was left out: %s", error)
 
