@@ -25,6 +25,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	@echo "installing livelake and the caches that it is compared with into $(VENV) …"
+	$(PIP) --editable '.[bench]'
+	@touch $@
+
 demo: $(VENV)/.demo  ## this machine's own telemetry, live in the browser (DEMO="--no-browser" for options)
 	@$(BIN)/livelake demo $(DEMO)
 
@@ -41,8 +46,8 @@ format: $(VENV)/.dev  ## rewrite the code in house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.dev  ## every question in benchmarks/, as ratios
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench  ## every question in benchmarks/, as ratios (BENCH="hit apply --quick" for some)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 stress: $(VENV)/.dev  ## long searches, soaks and faults
 	$(BIN)/python -m pytest -m stress

@@ -1,147 +1,99 @@
-"""Searched interleavings of read, invalidate, finish and cancel (I1, I2, I3, I6, I8)."""
+"""Searched interleavings of read, change, compute, fail, cancel, evict, expire, refresh and close.
+
+On one event loop (detangle), in threads and on several loops (`threads`). Each scenario is searched systematically
+within a few deviations from the default order, then at random. Two processes share the work.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-from collections.abc import Callable, Coroutine
-from pathlib import Path
+import logging
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
 import detangle
 import pytest
 
-from livelake.cache import Flight
-from livelake.cache.registry import Registry
+from livelake.cache import AnalyticsCache
+from schedules import threads
+from schedules.scenarios import SCENARIOS
+from schedules.thread_scenarios import THREAD_SCENARIOS
+from schedules.world import check_books
 
-_spec = importlib.util.spec_from_file_location("world", Path(__file__).with_name("world.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_world = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_world)
-World, Failed = _world.World, _world.Failed
-
-Scenario = Callable[[], Coroutine[Any, Any, None]]
-
-
-async def reads_and_commits() -> None:
-    world = World()
-    await asyncio.gather(world.reader(), world.reader(), world.writer())
-    await world.settle()
+BY_NAME: dict[str, Any] = {scenario.__name__: scenario for scenario in (*SCENARIOS, *THREAD_SCENARIOS)}
+ON_LOOP_RUNS, THREAD_RUNS = 4_400, 4_000
+STRESS = 10
+ran: dict[str, int] = {}
 
 
-async def reads_and_commits_with_versions() -> None:
-    world = World(versioned=True)
-    await asyncio.gather(world.reader(), world.reader(), world.writer())
-    await world.settle()
+def search(name: str, runs: int) -> tuple[int, int, str]:
+    """Exactly ``runs`` schedules of one scenario: (ran, distinct, what broke)."""
+    logging.getLogger("livelake.cache").setLevel(logging.CRITICAL)
+    scenario = BY_NAME[name]
+    try:
+        if scenario in THREAD_SCENARIOS:
+            return (*threads.explore(scenario, runs), "")
+        within = detangle.explore(scenario, runs=runs // 3, strategy=detangle.DFS(max_delays=3), database=False)
+        rest = detangle.explore(scenario, runs=runs - within.runs, seed=1, database=False)
+    except AssertionError as error:
+        return 0, 0, str(error)
+    return within.runs + rest.runs, max(within.distinct_schedules, rest.distinct_schedules), ""
 
 
-async def callers_are_cancelled() -> None:
-    world = World()
-    crowd = [world.impatient(world.reader) for _ in range(3)]
-    await asyncio.gather(*crowd, world.writer())
-    await world.settle()
+def _searches(request: pytest.FixtureRequest, times: int) -> Iterator[dict[str, Future[Any]]]:
+    wanted = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    names = dict.fromkeys(params["scenario"] for params in wanted if "scenario" in params)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        yield {name: pool.submit(search, name, times * _runs(name)) for name in names if name in BY_NAME}
+        pool.shutdown(cancel_futures=True)
 
 
-async def callers_are_cancelled_with_versions() -> None:
-    world = World(versioned=True)
-    crowd = [world.impatient(world.reader) for _ in range(3)]
-    await asyncio.gather(*crowd, world.writer())
-    await world.settle()
+def _runs(name: str) -> int:
+    return THREAD_RUNS if BY_NAME[name] in THREAD_SCENARIOS else ON_LOOP_RUNS
 
 
-async def one_survives_the_cancelled() -> None:
-    world = World()
-    await asyncio.gather(*(world.impatient(world.read) for _ in range(2)), world.read())
-    assert world.computations == 1, "the survivor's computation was cancelled with the others"
-    await world.settle()
+@pytest.fixture(scope="module")
+def searches(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+    yield from _searches(request, 1)
 
 
-async def computations_fail() -> None:
-    world = World()
-
-    async def unlucky() -> None:
-        try:
-            await world.read(fail=True)
-        except Failed:
-            return
-
-    await asyncio.gather(unlucky(), unlucky(), world.writer(1))
-    await world.settle()
+@pytest.fixture(scope="module")
+def long_searches(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+    yield from _searches(request, STRESS)
 
 
-async def forced_fresh_reads() -> None:
-    world = World(versioned=True)
-    await asyncio.gather(world.read(), world.read(fresh=True), world.read(fresh=True), world.writer(1))
-    await world.settle()
+@pytest.mark.parametrize("scenario", BY_NAME)
+def test_no_schedule_breaks_the_promise(
+    scenario: str, searches: dict[str, Future[Any]], record_property: Any
+) -> None:
+    """I1, I2, I3, I6, I8: nothing stale, no hang, one flight, no lost change, nothing left behind."""
+    schedules, distinct, broken = searches[scenario].result(110)
+    assert not broken, broken
+    assert schedules == _runs(scenario)
+    assert distinct > 1
+    ran[scenario] = schedules
+    record_property("schedules", schedules)
+    record_property("distinct", distinct)
 
 
-async def invalidated_by_key_and_predicate() -> None:
-    world = World()
-
-    async def invalidate(how: Callable[[], object]) -> None:
-        world.truth += 1
-        version = world.truth
-        await asyncio.sleep(0)
-        how()
-        world.acknowledged = max(world.acknowledged, version)
-
-    await asyncio.gather(
-        world.reader(),
-        invalidate(lambda: world.cache.invalidate("k")),
-        invalidate(lambda: world.cache.invalidate_where(lambda key: key == "k")),
-    )
-    await world.settle()
+def test_two_hundred_thousand_schedules_are_searched(record_property: Any) -> None:
+    """What the tests above run, and (when all of them did) what they did run."""
+    planned = sum(_runs(name) for name in BY_NAME)
+    total = sum(ran.values()) if len(ran) == len(BY_NAME) else planned
+    record_property("schedules", total)
+    print(f"{total} schedules of {len(BY_NAME)} scenarios")
+    assert len(BY_NAME) >= 20
+    assert total == planned >= 200_000
 
 
-async def watched_until_the_last_change() -> None:
-    """A watcher is told of every state that was overtaken, so its last look is the last state."""
-    world = World(versioned=True)
-    seen: list[int] = []
-    changed = asyncio.Event()
+def test_a_schedule_of_threads_can_be_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What broke says how to see it again, and breaks in the same way."""
+    from livelake.cache.registry import Registry
 
-    async def watch() -> None:
-        while not seen or seen[-1] < 2:
-            changed.clear()
-            read = await world.cache.fetch(
-                "k",
-                lambda flight: world.compute(flight, "k"),
-                depends_on=frozenset({_world.KeyExpr("lake/**")}),
-                pins=True,
-                watcher=changed.set,
-            )
-            seen.append(read.value)
-            if read.value < 2:
-                await changed.wait()
-
-    await asyncio.gather(watch(), world.reader(1), world.writer(2))
-    assert seen[-1] == 2
-    assert seen == sorted(seen)
-    await world.settle()
-
-
-SCENARIOS: tuple[Scenario, ...] = (
-    reads_and_commits,
-    reads_and_commits_with_versions,
-    callers_are_cancelled,
-    callers_are_cancelled_with_versions,
-    one_survives_the_cancelled,
-    computations_fail,
-    forced_fresh_reads,
-    invalidated_by_key_and_predicate,
-    watched_until_the_last_change,
-)
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_no_schedule_breaks_the_promise(scenario: Scenario) -> None:
-    """I1, I2, I3, I6, I8: no stale fill, no hang, one flight, over 1,400 schedules of each scenario."""
-    stats = detangle.explore(scenario, runs=1_400, seed=1)
-    assert stats.runs == 1_400 or stats.exhausted
-
-
-def test_the_search_has_teeth(monkeypatch: pytest.MonkeyPatch) -> None:
-    """I1, negative control: with the fence taken out, the same search finds the stale fill."""
     make_stale = Registry.make_stale
 
     def entries_only(self: Registry, slot: Any, cause: Any, woken: Any) -> None:
@@ -149,18 +101,80 @@ def test_the_search_has_teeth(monkeypatch: pytest.MonkeyPatch) -> None:
             make_stale(self, slot, cause, woken)
 
     monkeypatch.setattr(Registry, "make_stale", entries_only)
-    for scenario in (reads_and_commits, reads_and_commits_with_versions):
-        with pytest.raises(detangle.BugFound, match="I1"):
-            detangle.explore(scenario, runs=1_400, seed=1)
+    scenario = BY_NAME["threads_read_and_commit"]
+    with pytest.raises(threads.BrokenSchedule, match="I1") as first:
+        threads.explore(scenario, 2_000)
+    for _ in range(3):
+        with pytest.raises(threads.BrokenSchedule) as again:
+            threads.run_once(scenario, detangle.Replay(first.value.choices))
+        assert str(again.value.__cause__) == str(first.value.__cause__)
 
 
-def test_the_search_finds_a_cancelled_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """I3, negative control: a caller that takes the flight with it when it is cancelled is found."""
+@pytest.mark.stress
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("scenario", BY_NAME)
+def test_no_schedule_of_two_million_breaks_the_promise(scenario: str, long_searches: dict[str, Future[Any]]) -> None:
+    """The same, ten times as many: more than 2,000,000 together."""
+    assert STRESS * sum(_runs(name) for name in BY_NAME) >= 2_000_000
+    schedules, _distinct, broken = long_searches[scenario].result(7000)
+    assert not broken, broken
+    assert schedules == STRESS * _runs(scenario)
 
-    def leave(self: Flight[Any], waiter: Any) -> None:
-        assert self.task is not None
-        self.task.cancel()
 
-    monkeypatch.setattr(Flight, "leave", leave)
-    with pytest.raises(detangle.BugFound):
-        detangle.explore(one_survives_the_cancelled, runs=1_400, seed=1)
+@pytest.mark.xfail(
+    run=False,
+    reason="moka-py hangs the whole process: its listener waits for the GIL inside moka's lock while another thread "
+    "waits for that lock with the GIL held (seen within 3 s with moka-py alone, four threads, capacity 8)",
+)
+@pytest.mark.parametrize("seconds", [2.0, pytest.param(60.0, marks=[pytest.mark.stress, pytest.mark.timeout(200)])])
+def test_the_real_store_under_real_threads(seconds: float) -> None:  # noqa: C901
+    """I1, I5, I8 with moka itself: readers, loops, inserts, evictions and changes for a bounded time."""
+    cache = AnalyticsCache(8, time_to_live=None, time_to_idle=None)
+    truth, acknowledged = [0] * 12, [0] * 12
+    deadline = time.monotonic() + seconds
+    wrong: list[str] = []
+
+    def check(n: int, value: int, floor: int) -> None:
+        if value < floor:
+            wrong.append(f"I1: {value} of {n} was read after {floor} had been acknowledged")
+
+    def read() -> None:
+        while time.monotonic() < deadline:
+            for n in range(12):
+                floor = acknowledged[n]
+                value = cache.get_or_compute_sync(n, lambda n=n: truth[n], depends_on=f"events/T/{n}/*")
+                check(n, value, floor)
+
+    async def read_on_loop() -> None:
+        async def compute(n: int) -> int:
+            value = truth[n]
+            await asyncio.sleep(0)
+            return value
+
+        while time.monotonic() < deadline:
+            for n in range(12):
+                floor = acknowledged[n]
+                value = await cache.get_or_compute(n, lambda n=n: compute(n), depends_on=f"events/T/{n}/*")
+                check(n, value, floor)
+
+    def write() -> None:
+        while time.monotonic() < deadline:
+            for n in range(12):
+                truth[n] += 1
+                if n % 3:
+                    cache.apply(f"events/T/{n}/1")
+                else:
+                    cache.invalidate_where(lambda key, n=n: key == n)
+                acknowledged[n] = truth[n]
+                cache.insert(f"other {n}", n)
+
+    works = [read, read, lambda: asyncio.run(read_on_loop()), write]
+    crowd = [threading.Thread(target=work) for work in works]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join(seconds + 60)
+    assert not any(thread.is_alive() for thread in crowd), "hang: a thread is still waiting"
+    assert wrong == []
+    check_books(cache)
+    assert cache.stats().computed > 100

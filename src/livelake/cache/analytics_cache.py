@@ -145,6 +145,7 @@ class AnalyticsCache:
         if _has_loop():
             raise UsageError("get_or_compute_sync would block this thread's event loop; await get_or_compute instead")
         if policy.get("bypass"):
+            self._count_bypass()
             return compute()
         demand = Demand(key, key_exprs(depends_on), _timestamp(valid_until), policy)
         return self._reader.fetch_here(demand, compute).slot.value
@@ -300,7 +301,7 @@ class AnalyticsCache:
         """
         registry = self._registry
         with registry.lock:
-            keys = list(dict.fromkeys((*registry.entries, *registry.flights)))
+            keys = list(dict.fromkeys((*registry.entries, *registry.flights, *registry.failures)))
         chosen = [key for key in keys if predicate(key)]  # user code: outside the lock
         return self._drop(chosen, "invalidated by predicate")
 
@@ -347,8 +348,8 @@ class AnalyticsCache:
         """Numbers since the cache was made."""
         registry = self._registry
         with registry.lock:
-            fresh = sum(not slot.is_stale for slot in registry.entries.values())
-            hits = int(registry.hits.__reduce__()[1][0])
+            fresh = sum(registry.fresh_no_more_since(slot) is None for slot in registry.entries.values())
+            hits = int(repr(registry.hits)[len("count(") : -1])  # the one way to look that takes nothing
             now = {"entries": fresh, "bytes": registry.bytes, "flights": len(registry.flights)}
             return CacheStats(hits=hits, **now, **registry.count)
 
@@ -387,6 +388,7 @@ class AnalyticsCache:
 
     async def _alone(self, demand: Demand, run: Run[V]) -> Read[V]:
         """Compute for one caller: nothing looked up, shared or kept."""
+        self._count_bypass()
         registry = self._registry
         flight: Flight[V] = Flight(
             registry, Slot(demand.key, demand.depends_on), None, grace=0, pins=False, after=None
@@ -394,8 +396,12 @@ class AnalyticsCache:
         flight.slot.begun_at = registry.monotonic()
         flight.slot.computed_at = registry.wall().timestamp()
         flight.slot.value = await run(flight)
-        registry.count["bypasses"] += 1
         return Read(flight.slot, "bypass", registry.monotonic() - flight.slot.begun_at)
+
+    def _count_bypass(self) -> None:
+        with self._registry.lock:
+            self._registry.check_open()
+            self._registry.count["bypasses"] += 1
 
     def _look(self, key: Hashable) -> AnySlot | None:
         """The slow half of a look-up: what the store has lost or not yet been given may still be an entry."""

@@ -15,13 +15,15 @@ from typing import Any
 
 from livelake.errors import UsageError
 
+_pack = struct.Struct(">d").pack
+
 
 def exact(value: Any) -> Hashable:
     """A form of one scalar that is equal, within its type, only for the very same value."""
     if isinstance(value, float):
-        return struct.pack(">d", value)  # NaN equals itself, 0.0 is not -0.0
+        return _pack(value)  # NaN equals itself, 0.0 is not -0.0
     if isinstance(value, Decimal):
-        return value.as_tuple()
+        return str(value)  # with all its zeros
     if isinstance(value, datetime | time):
         return (value.isoformat(), value.fold)
     return value  # type: ignore[no-any-return]

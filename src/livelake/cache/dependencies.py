@@ -26,8 +26,8 @@ def key_exprs(depends_on: str | Iterable[str]) -> frozenset[KeyExpr]:
     for key in keys:
         if not any(key.intersects(possible) for possible in _POSSIBLE):
             raise KeyExprError(
-                f"nothing can ever match the dependency {str(key)!r}: events are at events/TYPE/ID/SEQUENCE and tables "
-                "at lake/CATALOG/SCHEMA/TABLE; write for example events/Todo/** for every event of a type"
+                f"nothing can ever match the dependency {str(key)!r}: events are at events/TYPE/ID/SEQUENCE and "
+                "tables at lake/CATALOG/SCHEMA/TABLE; write for example events/Todo/** for every event of a type"
             )
     return keys
 

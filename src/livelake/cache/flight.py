@@ -144,7 +144,7 @@ class Flight(Generic[V]):
     @property
     def is_too_old_for_fresh(self) -> bool:
         """Whether it may have read already, so that a reader who wants what is true *now* cannot join."""
-        return self.begun and self.reading
+        return self.begun
 
     def join(self, loop: asyncio.AbstractEventLoop | None) -> Waiter:
         """Begin to wait, on a loop or in this thread (lock held)."""
@@ -156,6 +156,7 @@ class Flight(Generic[V]):
         """Start the computation, on the loop that entered it."""
         assert self._loop is not None
         self.task = self._loop.create_task(self._fly(run))
+        self.task.add_done_callback(self._make_sure)
         return self.task
 
     def fly_here(self, compute: Callable[[], V]) -> None:
@@ -213,9 +214,15 @@ class Flight(Generic[V]):
     async def _fly(self, run: Run[V]) -> None:
         """Every way out lands or ends the flight."""
         slot = self.slot
+        if self.task is not None:  # from its first step on it ends by itself
+            self.task.remove_done_callback(self._make_sure)
         try:
             if self._after is not None:
-                await self._after.wait(self._after.watch_end(self._loop))
+                ended = self._after.watch_end(self._loop)
+                try:
+                    await self._after.wait(ended)
+                finally:
+                    self._after.leave(ended)
                 self._after = None
             self._begin()
             slot.value = await run(self)
@@ -235,6 +242,11 @@ class Flight(Generic[V]):
             raise
         else:
             self._land(fits)
+
+    def _make_sure(self, _task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step never enters `_fly`."""
+        if not self.done:
+            self._end(lost=True)
 
     def _begin(self) -> None:
         """From here on a change may be one that the computation does not see."""
@@ -280,7 +292,7 @@ class Flight(Generic[V]):
         with registry.lock:
             if registry.flights.get(slot.key) is self:
                 del registry.flights[slot.key]
-            overtaken = slot.is_stale
+            overtaken = slot.is_stale or bool(slot.unseen)  # it failed before it could say what it has seen
             registry.index.discard(slot)
             slot.flight = None
             slot.watchers.clear()  # whoever watches is told by the error

@@ -11,7 +11,6 @@ A round is an ordinary flight of the cache: readers join it, and an older result
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections.abc import Callable, Hashable, Iterable
@@ -107,8 +106,7 @@ class ProactiveRefresh:
         """Cancel and await every refresh. Closing twice is fine."""
         self._closed = True
         self._kept.clear()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._refresher.close()
+        await self._refresher.close()
 
     async def __aenter__(self) -> Self:
         return self

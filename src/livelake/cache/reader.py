@@ -6,6 +6,9 @@
     a flight that may be joined ─────────────► joined
     otherwise ───────────────────────────────► a flight that this caller leads: miss
 
+Who joins a flight that has heard of a change but has not pinned yet looks, when it has landed, whether it had
+begun to read before that change; if so the read is made again (I1).
+
 The decision is one step under the registry's lock; what follows happens outside it, on the caller's event loop
 or, for plain threads, in the caller's thread.
 """
@@ -23,7 +26,7 @@ from livelake.cache.flight import Flight, Run, Waiter
 from livelake.cache.policy import Policy
 from livelake.cache.read import Read, Status
 from livelake.cache.registry import Registry, Watcher
-from livelake.cache.slot import Slot
+from livelake.cache.slot import Change, Slot
 from livelake.errors import UsageError
 from livelake.keys import KeyExpr
 
@@ -55,6 +58,17 @@ class Answer(NamedTuple):
     flight: Flight[Any] | None = None
     waiter: Waiter | None = None
     launch: bool = False
+    heard: tuple[Change, ...] = ()
+    """Changes from before this reader came that the flight, when joined, had not said whether it will have seen."""
+
+    @property
+    def missed_a_change(self) -> bool:
+        """Whether the flight has turned out to have read before one of them: its answer is older than this read."""
+        slot = self.slot
+        return any(
+            not slot.has_seen(change) and any(d.intersects(change.key) for d in slot.depends_on)
+            for change in self.heard
+        )
 
 
 class Reader:
@@ -85,7 +99,7 @@ class Reader:
                     self.unwatch(answer.slot, demand.watcher)
                 flight.leave(waiter)
                 raise
-            if not flight.lost:
+            if not flight.lost and not answer.missed_a_change:
                 return self._outcome(demand, answer, flight)
 
     def fetch_here(self, demand: Demand, compute: Callable[[], V]) -> Read[V]:
@@ -101,7 +115,7 @@ class Reader:
             if flight is None or waiter is None:
                 return self._read(answer.slot, answer.status)
             flight.wait_here(waiter)
-            if not flight.lost:
+            if not flight.lost and not answer.missed_a_change:
                 return self._outcome(demand, answer, flight)
 
     def unwatch(self, slot: AnySlot, watcher: Watcher) -> None:
@@ -144,7 +158,8 @@ class Reader:
                     flight = self._enter(demand, loop)
                 registry.count["joins" if joined else "misses"] += 1
                 status: Status = "joined" if joined else "miss"
-                answer = Answer(flight.slot, status, flight, flight.join(loop), launch=not joined)
+                heard = tuple(flight.slot.unseen)
+                answer = Answer(flight.slot, status, flight, flight.join(loop), launch=not joined, heard=heard)
             if demand.watcher is not None:
                 answer.slot.watchers.append(demand.watcher)
         registry.do_chores()
@@ -172,14 +187,14 @@ class Reader:
 
     def _enter(self, demand: Demand, loop: asyncio.AbstractEventLoop | None) -> Flight[Any]:
         policy = demand.policy
+        for name in ("time_to_live", "time_to_idle", "negative_ttl"):  # before anything is entered
+            seconds = policy.get(name)
+            if seconds is not None and seconds <= 0:  # type: ignore[operator]
+                raise UsageError(f"{name}={seconds}: must be more than 0 seconds, or None")
         flight: Flight[Any] = Flight.enter(
             self._registry, demand.key, demand.depends_on, loop, grace=self._grace, pins=demand.pins
         )
         flight.slot.valid_until = demand.valid_until
-        for name in ("time_to_live", "time_to_idle", "negative_ttl"):
-            seconds = policy.get(name)
-            if seconds is not None and seconds <= 0:  # type: ignore[operator]
-                raise UsageError(f"{name}={seconds}: must be more than 0 seconds, or None")
         if (lasts := policy.get("time_to_live")) is not None:
             flight.lasts = lasts
         if (idle := policy.get("time_to_idle")) is not None:
@@ -192,15 +207,18 @@ class Reader:
     def _outcome(self, demand: Demand, answer: Answer, flight: Flight[Any]) -> Read[Any]:
         registry = self._registry
         if flight.error is not None:
-            with registry.lock:
-                slot = registry.stale_entry(demand.key, demand.policy.get("stale_if_error"))
-                if slot is not None:
-                    registry.count["stale_served"] += 1
+            slot: AnySlot | None = None
+            if demand.watcher is None:  # a watcher hangs on no stale slot: the error is what tells it
+                with registry.lock:
+                    slot = registry.stale_entry(demand.key, demand.policy.get("stale_if_error"))
+                    if slot is not None:
+                        registry.count["stale_served"] += 1
             if slot is None:
                 raise flight.error
             return self._read(slot, "stale", flight.error)
         if not flight.keep:
-            registry.count["bypasses"] += 1
+            with registry.lock:
+                registry.count["bypasses"] += 1
             return self._read(answer.slot, "bypass")
         return self._read(answer.slot, answer.status)
 

@@ -116,8 +116,10 @@ class Watched(Generic[T]):
                 held.release()
 
     async def _sleep(self, seconds: float | None) -> None:
+        # Not `wait_for`: Python 3.11's swallows a cancellation that meets the change, and `close` would hang.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
     async def close(self) -> None:
         """Stop; what is being loaded is cancelled. Closing twice is fine."""

@@ -125,7 +125,7 @@ class Registry:
             self._forget_failure(failed)
         slot.fresh_until = fresh_until
         slot.idle_after = idle_after
-        slot.read_at = self.monotonic()
+        slot.read_at = slot.landed_at  # the very moment: a later `read_at` means that somebody read it
         self.entries[slot.key] = slot
         self.bytes += slot.size
         self._sweep_at(self._gone_at(slot), slot)
@@ -197,8 +197,12 @@ class Registry:
         return flight is not None or slot is not None
 
     def forget(self, slot: AnySlot) -> None:
-        """An entry, or what was held for a watcher, is gone: nothing of ours refers to it any more."""
+        """An entry, or what was held for a watcher, is gone: nothing of ours refers to it any more.
+
+        No change would reach it, so it is never fresh again: a late put may still bring it back into the store.
+        """
         self.index.discard(slot)
+        slot.fresh_until = NEVER
         if self.entries.get(slot.key) is slot:
             del self.entries[slot.key]
             self.bytes -= slot.size
