@@ -88,6 +88,24 @@ async def test_valid_until_is_the_wall_clock_and_its_moment_is_a_miss(
     assert cache.get("k") is None
 
 
+async def test_a_read_after_the_window_closed_does_not_join_a_flight_from_before(
+    cache: AnalyticsCache, clock: ManualClock
+) -> None:
+    """I1, in time: the flight began on the day that is over."""
+    source = Source("yesterday")
+    source.go.clear()
+    midnight = clock.now() + timedelta(seconds=10)
+    before = asyncio.create_task(cache.get_or_compute("k", source, valid_until=midnight))
+    await until(lambda: source.calls)
+    clock.advance(10)
+    source.value = "today"
+    after = asyncio.create_task(cache.get_or_compute("k", source, valid_until=midnight + timedelta(days=1)))
+    await until(lambda: cache.stats().misses == 2)
+    source.go.set()
+    assert await asyncio.gather(before, after) == ["yesterday", "today"]
+    assert cache.get("k") == "today"
+
+
 async def test_a_clock_set_back_keeps_nothing_alive_beyond_its_time_to_live(
     cache: AnalyticsCache, clock: ManualClock
 ) -> None:
@@ -379,7 +397,7 @@ async def test_capacity_is_held_and_the_evicted_leave_no_registration(clock: Man
     registry = cache._registry
     assert 0 < len(cache) <= 100
     assert len(registry.index) == len(registry.entries) <= 100
-    assert all(registry.store.get(key) is slot for key, slot in registry.entries.items())
+    assert all(registry.store.look(key) is slot for key, slot in registry.entries.items())
 
 
 async def test_bytes_are_held_and_what_can_never_fit_is_not_kept(clock: ManualClock) -> None:

@@ -204,7 +204,8 @@ async def test_while_the_log_cannot_be_read_nothing_is_served_as_fresh(lake: Liv
     await lake.query(COUNT)
     assert (await lake.query(COUNT)).status == "hit"
     lake.watcher._stop.set()
-    lake.watcher._monotonic = lambda: 10.0**12
+    await asyncio.to_thread(lake.watcher._thread.join)  # type: ignore[union-attr]
+    lake.watcher.blind_at = float("-inf")
     assert lake.watcher.is_blind
     reads = lake.engine.stats().reads
     results = await asyncio.gather(*(lake.query(COUNT) for _ in range(20)))

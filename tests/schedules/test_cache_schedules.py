@@ -121,11 +121,6 @@ def test_no_schedule_of_two_million_breaks_the_promise(scenario: str, long_searc
     assert schedules == STRESS * _runs(scenario)
 
 
-@pytest.mark.xfail(
-    run=False,
-    reason="moka-py hangs the whole process: its listener waits for the GIL inside moka's lock while another thread "
-    "waits for that lock with the GIL held (seen within 3 s with moka-py alone, four threads, capacity 8)",
-)
 @pytest.mark.parametrize("seconds", [2.0, pytest.param(60.0, marks=[pytest.mark.stress, pytest.mark.timeout(200)])])
 def test_the_real_store_under_real_threads(seconds: float) -> None:  # noqa: C901
     """I1, I5, I8 with moka itself: readers, loops, inserts, evictions and changes for a bounded time."""

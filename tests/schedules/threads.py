@@ -269,6 +269,9 @@ class ThreadWorld:
         count = self.registry.count
         lock.state = lambda: (count["fences"], count["abandoned"])
         self.registry.lock = lock  # type: ignore[assignment]
+        store_lock = SteppedLock(scheduler)
+        store_lock.state = lock.state
+        self.bag.lock = store_lock  # type: ignore[assignment]
         self.cache._reader._threads = self  # type: ignore[assignment] - `submit` makes a thread of the schedule's
         self.versioned = versioned
         self.truth = 0

@@ -55,11 +55,14 @@ class Bag(Store):
         self.untold: list[Any] = []
         self.refuse: Callable[[], bool] = lambda: False
         self.pause = pause
-        self.get = self.look
+        self.touched = deque(maxlen=100)
+        self.lock = contextlib.nullcontext()  # type: ignore[assignment]
 
     def look(self, key: Hashable) -> Slot[Any] | None:
-        self.pause()
         return self.kept.get(key)
+
+    def _tell_touches(self) -> None:
+        self.touched.clear()
 
     def put(self, slot: Slot[Any]) -> None:
         self.pause()
@@ -74,12 +77,11 @@ class Bag(Store):
             while len(self.kept) > self.max_capacity:
                 self.evict(next(iter(self.kept)))
 
-    def remove(self, key: Hashable) -> None:
+    def remove(self, slot: Slot[Any]) -> None:
         self.pause()
         self.settle()
-        before = self.kept.pop(key, None)
-        if before is not None:
-            self.untold.append((key, before, "explicit"))
+        if self.kept.get(slot.key) is slot:
+            self.untold.append((slot.key, self.kept.pop(slot.key), "explicit"))
 
     def evict(self, key: Hashable) -> None:
         slot = self.kept.pop(key, None)
@@ -92,7 +94,7 @@ class Bag(Store):
 
     def install(self, cache: AnalyticsCache) -> None:
         cache._registry.store = self
-        cache._find = self.get
+        cache._touched = self.touched.append
 
 
 def check_books(cache: AnalyticsCache) -> None:

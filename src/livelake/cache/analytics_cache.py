@@ -7,7 +7,7 @@ else. What a computation depends on is registered before it starts (I2). At most
 state of the data (I3). A failed computation is raised to those who waited and never kept (I6).
 
 How it holds together: `Registry` is the state behind one lock, `Flight` a computation and its waiters, and this
-module what users call. A hit takes no lock: it finds the slot in the store and looks at ``fresh_until``, which a
+module what users call. A hit takes no lock: it finds the slot by its key and looks at ``fresh_until``, which a
 change sets to -inf before `apply` returns.
 """
 
@@ -74,7 +74,8 @@ class AnalyticsCache:
         )
         self._reader = Reader(self._registry, grace)
         # A hit touches nothing but these.
-        self._find = self._registry.store.get
+        self._find = self._registry.entries.get
+        self._touched = self._registry.store.touched.append
         self._monotonic = clock.monotonic
         self._wall = clock.now
         self._hits = self._registry.hits
@@ -193,7 +194,7 @@ class AnalyticsCache:
         return decorate
 
     def peek(self, key: Hashable) -> AnySlot | None:
-        """The slot of a fresh entry, counted as a hit; None where it takes more to know. No lock, no wait."""
+        """The slot of a fresh entry, counted as a hit, or None. No lock, no wait."""
         slot = self._find(key)
         if slot is not None:
             now = self._monotonic()
@@ -203,6 +204,7 @@ class AnalyticsCache:
                 and (slot.valid_until is None or self._wall().timestamp() < slot.valid_until)
             ):
                 slot.read_at = now
+                self._touched(key)
                 next(self._hits)
                 return slot
         return None
@@ -404,7 +406,7 @@ class AnalyticsCache:
             self._registry.count["bypasses"] += 1
 
     def _look(self, key: Hashable) -> AnySlot | None:
-        """The slow half of a look-up: what the store has lost or not yet been given may still be an entry."""
+        """The slow half of a look-up: tidies, and counts a miss if it is one."""
         registry = self._registry
         with registry.lock:
             registry.tidy()

@@ -7,6 +7,7 @@ then work for each slot that it hits, never a walk over what exists.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from livelake.cache.slot import Slot
@@ -24,7 +25,7 @@ def key_exprs(depends_on: str | Iterable[str]) -> frozenset[KeyExpr]:
     """
     keys = frozenset((KeyExpr(depends_on),) if isinstance(depends_on, str) else map(KeyExpr, depends_on))
     for key in keys:
-        if not any(key.intersects(possible) for possible in _POSSIBLE):
+        if not _can_match(key):
             raise KeyExprError(
                 f"nothing can ever match the dependency {str(key)!r}: events are at events/TYPE/ID/SEQUENCE and "
                 "tables at lake/CATALOG/SCHEMA/TABLE; write for example events/Todo/** for every event of a type"
@@ -34,6 +35,11 @@ def key_exprs(depends_on: str | Iterable[str]) -> frozenset[KeyExpr]:
 
 # Every key that a change can have.
 _POSSIBLE = (KeyExpr("events/*/*/*"), KeyExpr("lake/*/*/*"), KeyExpr("lake/*/schema"))
+
+
+@lru_cache(maxsize=4_096)
+def _can_match(key: KeyExpr) -> bool:
+    return any(key.intersects(possible) for possible in _POSSIBLE)
 
 
 class CacheDependency:

@@ -146,6 +146,12 @@ class Flight(Generic[V]):
         """Whether it may have read already, so that a reader who wants what is true *now* cannot join."""
         return self.begun
 
+    @property
+    def is_over(self) -> bool:
+        """Whether time has made its answer untrue already: it serves those who asked before that."""
+        until = self.slot.valid_until
+        return until is not None and self._registry.wall().timestamp() >= until
+
     def join(self, loop: asyncio.AbstractEventLoop | None) -> Waiter:
         """Begin to wait, on a loop or in this thread (lock held)."""
         waiter: Waiter = concurrent.futures.Future() if loop is None else loop.create_future()

@@ -153,7 +153,7 @@ class Reader:
             answer = None if fresh else self._kept(demand, loop)
             if answer is None:
                 flight = registry.flights.get(key)
-                joined = flight is not None and not (fresh and flight.is_too_old_for_fresh)
+                joined = flight is not None and not flight.is_over and not (fresh and flight.is_too_old_for_fresh)
                 if flight is None or not joined:
                     flight = self._enter(demand, loop)
                 registry.count["joins" if joined else "misses"] += 1

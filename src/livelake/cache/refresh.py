@@ -2,8 +2,7 @@
 
 For each watched thing one task: load it, publish it, sleep until it may have changed, again. While a load runs,
 any number of changes become one more round; a change is never missed, because the mark is taken off before the
-load begins and the load attaches itself to what it read. A load that fails is tried again with growing pauses,
-and at once when a change comes.
+load begins and the load attaches itself to what it read. A load that fails is tried again after pauses that grow.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ import random
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from livelake.cache.dependencies import Dependencies
 from livelake.cache.slot import FOREVER, NEVER, Change, Slot
-from livelake.cache.store import Store
+from livelake.cache.store import Chore, Store
 from livelake.clock import Clock
 from livelake.errors import ClosedError
 from livelake.keys import KeyExpr
@@ -64,7 +64,7 @@ class Registry:
         self.keep_stale = keep_stale
         self._deadlines: list[tuple[float, int, Hashable]] = []  # by key: it keeps no value alive
         self._order = itertools.count()
-        self._chores: deque[tuple[Literal["put", "remove"], AnySlot]] = deque()
+        self._chores: deque[Chore] = deque()
 
     def check_open(self) -> None:
         if self.closed:
@@ -199,7 +199,7 @@ class Registry:
     def forget(self, slot: AnySlot) -> None:
         """An entry, or what was held for a watcher, is gone: nothing of ours refers to it any more.
 
-        No change would reach it, so it is never fresh again: a late put may still bring it back into the store.
+        No change would reach it any more, so it is never fresh again, whoever may still hold it.
         """
         self.index.discard(slot)
         slot.fresh_until = NEVER
@@ -234,8 +234,6 @@ class Registry:
                 self.count["evictions"] += 1
                 if not slot.watchers:  # a watched entry stays registered: its watcher must hear of a change
                     self.forget(slot)
-            elif not slot.is_stale:
-                self._chores.append(("put", slot))  # an older slot overtook it on the way into the store
         if self._deadlines and self._deadlines[0][0] <= (now := self.monotonic()):
             self._sweep(now)
 
@@ -277,15 +275,6 @@ class Registry:
                 self._sweep_at(max(now + 1.0, when), slot)
 
     def do_chores(self) -> None:
-        """Tell the store what has been decided. No lock is held: moka may call our listener from here."""
-        chores = self._chores
-        while chores:
-            try:
-                what, slot = chores.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            if what == "remove":
-                if self.store.get(slot.key) is slot:
-                    self.store.remove(slot.key)
-            elif self.entries.get(slot.key) is slot:
-                self.store.put(slot)
+        """Tell the store what has been decided. The lock is not held."""
+        if self._chores:
+            self.store.carry_out(self._chores, self.entries)
