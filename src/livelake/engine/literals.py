@@ -1,13 +1,13 @@
 """Python values as SQL literals of the type that DuckDB gives to a parameter of that value.
 
 For planning only: what runs is always bound. A plan with literals in place of parameters names the same tables,
-which a plan with NULLs in their place does not: DuckDB folds ``NULL + (SELECT count(*) FROM t)`` at once, and ``t`` is
-gone from the plan.
+which a plan with NULLs in their place does not: DuckDB folds ``NULL + (SELECT count(*) FROM t)`` at once, and ``t``
+is gone from the plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,38 +18,29 @@ from livelake.engine.quote import literal
 
 def value_literal(value: Any) -> str | None:
     """The literal, or None for a value of a kind that has none."""
-    match value:
-        case None:
-            return "NULL"
-        case bool():
-            return "TRUE" if value else "FALSE"
-        case int():
-            return str(value)
-        case float():
-            return f"{literal(repr(value))}::DOUBLE"
-        case Decimal():
-            return f"{value:f}" if value.is_finite() else None
-        case str():
-            return None if "\0" in value else literal(value)
-        case bytes():
-            return "'" + "".join(f"\\x{byte:02X}" for byte in value) + "'::BLOB"
-        case datetime():
-            return f"{literal(value.isoformat(sep=' '))}::{'TIMESTAMP' if value.tzinfo is None else 'TIMESTAMPTZ'}"
-        case date():
-            return f"{literal(value.isoformat())}::DATE"
-        case time():
-            return f"{literal(value.isoformat())}::TIME"
-        case timedelta():
-            return f"to_microseconds({value // timedelta(microseconds=1)})"
-        case UUID():
-            return f"{literal(str(value))}::UUID"
-        case list() | tuple():
-            return _joined("[", [value_literal(item) for item in value], "]")
-        case Mapping():
-            pairs = [(literal(str(key)), value_literal(item)) for key, item in value.items()]
-            return _joined("{", [item and f"{key}: {item}" for key, item in pairs], "}")
-        case _:
-            return None
+    if isinstance(value, list | tuple):
+        return _joined("[", [value_literal(item) for item in value], "]")
+    if isinstance(value, Mapping):
+        pairs = [(literal(str(key)), value_literal(item)) for key, item in value.items()]
+        return _joined("{", [item and f"{key}: {item}" for key, item in pairs], "}")
+    return next((form(value) for kind, form in _FORMS if isinstance(value, kind)), None)
+
+
+# The first kind that fits: a bool is an int, a datetime a date.
+_FORMS: tuple[tuple[type, Callable[[Any], str | None]], ...] = (
+    (type(None), lambda _: "NULL"),
+    (bool, lambda v: "TRUE" if v else "FALSE"),
+    (int, str),
+    (float, lambda v: f"{literal(repr(v))}::DOUBLE"),
+    (Decimal, lambda v: f"{v:f}" if v.is_finite() else None),
+    (str, lambda v: None if "\0" in v else literal(v)),
+    (bytes, lambda v: "'" + "".join(f"\\x{byte:02X}" for byte in v) + "'::BLOB"),
+    (datetime, lambda v: f"{literal(v.isoformat(sep=' '))}::{'TIMESTAMPTZ' if v.tzinfo else 'TIMESTAMP'}"),
+    (date, lambda v: f"{literal(v.isoformat())}::DATE"),
+    (time, lambda v: f"{literal(v.isoformat())}::TIME"),
+    (timedelta, lambda v: f"to_microseconds({v // timedelta(microseconds=1)})"),
+    (UUID, lambda v: f"{literal(str(v))}::UUID"),
+)
 
 
 def _joined(opening: str, parts: list[str | None], closing: str) -> str | None:

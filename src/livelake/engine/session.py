@@ -113,9 +113,9 @@ class Session:
     def plan(self, sql: str, params: Parameters = None) -> str:
         """The unoptimised logical plan as JSON text, for `reads`; an error is inside of it, not raised.
 
-        DuckDB cannot serialise a plan in which a parameter has no type yet (``$a IS NULL``, ``range($n)``), and takes
-        20 ms to say so. So the values of ``params`` stand in for them: such a plan may hold for these values only, see
-        `Reads.given` and beware of NULL, which folds tables away as it does in the query itself.
+        DuckDB cannot serialise a plan in which a parameter has no type yet (``$a IS NULL``, ``range($n)``), and
+        takes 20 ms to say so. So the values of ``params`` stand in for them: such a plan may hold for these values
+        only, see `Reads.given` and beware of NULL, which folds tables away as it does in the query itself.
         """
         if params and (tree := json.loads(self.parse(sql))) and not tree["error"]:
             values = params if isinstance(params, Mapping) else {str(n): value for n, value in enumerate(params, 1)}
