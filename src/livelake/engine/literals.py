@@ -38,7 +38,7 @@ _FORMS: tuple[tuple[type, Callable[[Any], str | None]], ...] = (
     (datetime, lambda v: f"{literal(v.isoformat(sep=' '))}::{'TIMESTAMPTZ' if v.tzinfo else 'TIMESTAMP'}"),
     (date, lambda v: f"{literal(v.isoformat())}::DATE"),
     (time, lambda v: f"{literal(v.isoformat())}::TIME"),
-    (timedelta, lambda v: f"to_microseconds({v // timedelta(microseconds=1)})"),
+    (timedelta, lambda v: f"to_days({v.days}) + to_microseconds({v.seconds * 10**6 + v.microseconds})"),
     (UUID, lambda v: f"{literal(str(v))}::UUID"),
 )
 
