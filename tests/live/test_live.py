@@ -211,3 +211,18 @@ async def test_while_the_log_cannot_be_read_nothing_is_served_as_fresh(lake: Liv
     results = await asyncio.gather(*(lake.query(COUNT) for _ in range(20)))
     assert {result.status for result in results} <= {"miss", "joined"}
     assert 0 < lake.engine.stats().reads - reads <= 3
+
+
+async def test_a_lazy_query_is_computed_once_and_says_when_it_is_overtaken(lake: LiveLake) -> None:
+    question = lake.ask(COUNT)
+    topic = lake.watch(question, eager=False)
+    await until(lambda: topic.state.result)
+    rounds = lake.refresher.rounds
+    await lake.execute("INSERT INTO orders VALUES (1)")
+    await until(lambda: topic.state.error)
+    assert "has changed" in str(topic.state.error)
+    assert topic.state.result is not None
+    assert topic.state.result.rows() == [{"n": 0}]
+    assert lake.refresher.rounds == rounds
+    lake.unwatch(question, eager=False)
+    await until(lambda: not lake._watches)

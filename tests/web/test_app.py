@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from livelake import __version__
+from livelake import __version__, web
 from livelake.errors import BusyError, ClosedError, InternalError, QueryError, SourceError
 from livelake.live import LiveLake, State
 from livelake.web import App
@@ -76,6 +78,29 @@ async def test_every_page_carries_the_policy(client: httpx.AsyncClient) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", answer.text)
+
+
+async def test_a_lazy_panel_says_that_its_data_has_changed_and_a_reload_shows_the_new(
+    lake: LiveLake, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lazy"
+    folder.mkdir()
+    header = '/*---\nrefresh = "lazy"\n---*/\n'
+    (folder / "people.sql").write_text(header + "SELECT count(*) AS people FROM shop.main.people")
+    lazy = await web.app(lake, folder)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(lazy), base_url="http://localhost") as client:
+        first = (await client.get("/d/lazy")).text
+        assert 'data-state="fresh"' in first
+        (panel,) = next(iter(lazy.channels._living)).panels
+        await lake.execute("INSERT INTO people VALUES ('Somebody new')")
+        async with asyncio.timeout(30):
+            while panel.view.state != "stale":
+                await asyncio.sleep(0.01)
+        again = (await client.get("/d/lazy")).text
+        assert 'data-state="fresh"' in again
+        assert first != again
+    await lazy.close()
+    assert lazy.channels.viewers == 0
 
 
 async def test_a_pages_parameters_reach_its_queries_and_its_stream(client: httpx.AsyncClient) -> None:

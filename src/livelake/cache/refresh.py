@@ -46,9 +46,19 @@ class Refresher:
         self.rounds = 0
         self.failures = 0
 
-    def watch(self, load: Load[T], publish: Callable[[T], None], fail: Callable[[Exception], None]) -> Watched[T]:
-        """Begin to keep one thing true. ``publish`` and ``fail`` are called on this loop, in order."""
-        watched = Watched(self, load, publish, fail)
+    def watch(
+        self,
+        load: Load[T],
+        publish: Callable[[T], None],
+        fail: Callable[[Exception], None],
+        *,
+        overtaken: Callable[[], Exception] | None = None,
+    ) -> Watched[T]:
+        """Begin to keep one thing true. ``publish`` and ``fail`` are called on this loop, in order.
+
+        With ``overtaken`` it is loaded once only: when it is true no longer, ``fail(overtaken())`` says so.
+        """
+        watched = Watched(self, load, publish, fail, overtaken)
         task = asyncio.get_running_loop().create_task(watched.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -72,12 +82,14 @@ class Watched(Generic[T]):
         load: Load[T],
         publish: Callable[[T], None],
         fail: Callable[[Exception], None],
+        overtaken: Callable[[], Exception] | None,
     ) -> None:
         self.task: asyncio.Task[None] | None = None
         self._refresher = refresher
         self._load = load
         self._publish = publish
         self._fail = fail
+        self._overtaken = overtaken
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
 
@@ -110,6 +122,9 @@ class Watched(Generic[T]):
                 held = loaded
                 self._publish(loaded.value)
                 await self._sleep(loaded.again_in)
+                if self._overtaken is not None:
+                    self._fail(self._overtaken())
+                    return
         finally:
             if held is not None:
                 held.release()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 import livelake
+from livelake.cache import AnalyticsCache
 from livelake.cli.ending import run, stoppable
 from livelake.errors import UsageError
+
+if TYPE_CHECKING:
+    from livelake import web
 
 _SECONDS = click.FloatRange(0.01, 3_600)
 
@@ -41,7 +46,9 @@ def serve(folder: Path, host: str, port: int, insecure: bool, poll_interval: flo
 
     async def main() -> None:
         uri = attach.pop(first, ":memory:")
-        opening = livelake.open(uri, as_name=first, attach=attach, create=False, poll_interval=poll_interval)
+        opening = livelake.open(
+            uri, as_name=first, attach=attach, create=False, poll_interval=poll_interval, cache=_cache(found)
+        )
         async with opening as lake:
             await web.check(lake, found)
             app = web.App(lake, found, hosts=hosts)
@@ -55,6 +62,16 @@ def serve(folder: Path, host: str, port: int, insecure: bool, poll_interval: flo
 
     with stoppable(), listener:
         run(main())
+
+
+def _cache(found: tuple[web.Dashboard, ...]) -> AnalyticsCache | None:
+    """The cache that the folders ask for, None for the lake's own. Of several, the first that asks is heard."""
+    asked = next((each.cache for each in found if each.cache != type(each.cache)()), None)
+    if asked is None:
+        return None
+    return AnalyticsCache(
+        asked.max_capacity or 1_000, asked.time_to_live, asked.time_to_idle, asked.max_bytes or 256 << 20
+    )
 
 
 def allowed_hosts(host: str, insecure: bool) -> frozenset[str] | None:

@@ -14,7 +14,7 @@ from typing import Any
 from livelake.cache import AnalyticsCache, Loaded, Refresher, Watched
 from livelake.cache.refresh import Touch
 from livelake.clock import SYSTEM, Clock
-from livelake.errors import ClosedError, UsageError
+from livelake.errors import BusyError, ClosedError, UsageError
 from livelake.events import Bus, LocalBus
 from livelake.invalidation import CacheInvalidator
 from livelake.lake import Answer, Lake, Parameters, Query, Result
@@ -70,40 +70,44 @@ class LiveLake(Lake):
         topic = self.watch(question)
         return Feed(topic, lambda: self.unwatch(question))
 
-    def watch(self, question: Query) -> Topic:
-        """The topic of a query, refreshed until as many calls of `unwatch` have followed."""
+    def watch(self, question: Query, *, eager: bool = True) -> Topic:
+        """The topic of a query, refreshed until as many calls of `unwatch` have followed.
+
+        A lazy one is computed once: when its data has changed, its state says that it is stale.
+        """
         if self._closed:
             raise ClosedError("this lake is closed")
         if asyncio.get_running_loop() is not self._loop:
             raise UsageError("live queries belong to the event loop that opened the lake; open it on this one")
-        watch = self._watches.get(question.key)
+        watch = self._watches.get((question.key, eager))
         if watch is None:
-            self._watches[question.key] = watch = _Watch()
+            self._watches[question.key, eager] = watch = _Watch()
             topic = watch.topic
 
             async def load(touch: Touch) -> Loaded[Result]:
                 return await self._load(question, touch)
 
-            watch.watched = self.refresher.watch(load, topic.publish, topic.fail)
+            overtaken = None if eager else _overtaken
+            watch.watched = self.refresher.watch(load, topic.publish, topic.fail, overtaken=overtaken)
         if watch.leaving is not None:
             watch.leaving.cancel()
             watch.leaving = None
         watch.watchers += 1
         return watch.topic
 
-    def unwatch(self, question: Query) -> None:
+    def unwatch(self, question: Query, *, eager: bool = True) -> None:
         """One watcher less."""
-        watch = self._watches.get(question.key)
+        watch = self._watches.get((question.key, eager))
         if watch is None:
             return
         watch.watchers -= 1
         if watch.watchers == 0:
-            watch.leaving = self._loop.call_later(_LINGER, self._forsake, question)
+            watch.leaving = self._loop.call_later(_LINGER if eager else 0, self._forsake, (question.key, eager))
 
-    def _forsake(self, question: Query) -> None:
-        watch = self._watches.get(question.key)
+    def _forsake(self, key: tuple[Any, ...]) -> None:
+        watch = self._watches.get(key)
         if watch is not None and watch.watchers == 0:
-            del self._watches[question.key]
+            del self._watches[key]
             assert watch.watched is not None
             assert watch.watched.task is not None
             watch.watched.task.cancel()  # the refresher owns it, and awaits it when it closes
@@ -132,6 +136,10 @@ class LiveLake(Lake):
         if self._owns_bus:
             await self.bus.close()
         await super().close()
+
+
+def _overtaken() -> Exception:
+    return BusyError("the data has changed since; reload the page for the new result")
 
 
 class Opening:

@@ -48,6 +48,7 @@ class Panel:
         self.number = 0
         self.frame = b""
         self.question = question
+        self.is_eager = query.refresh == "eager"
         self._channel = channel
         self._spec = ChartSpec.parse(query.chart) if query.chart else None
         self._drawn = -1
@@ -95,7 +96,14 @@ class Channel:
             for name, query in dashboard.queries.items()
         ]
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(each.follow(lake.watch(each.question))) for each in self.panels]
+        self._tasks = [
+            loop.create_task(each.follow(lake.watch(each.question, eager=each.is_eager))) for each in self.panels
+        ]
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether a lazy panel shows data that has changed: whoever comes now gets a channel of today."""
+        return any(not each.is_eager and each.view.state == "stale" for each in self.panels)
 
     def show(self, of: Panel, view: PanelView) -> None:
         """A panel has a new view: number it, frame it once, wake the viewers."""
@@ -145,7 +153,7 @@ class Channel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for each in self.panels:
-            self._lake.unwatch(each.question)
+            self._lake.unwatch(each.question, eager=each.is_eager)
         self._wake()
 
     def _wake(self) -> None:
@@ -158,6 +166,7 @@ class Channels:
 
     def __init__(self, lake: LiveLake) -> None:
         self._lake = lake
+        self._living: set[Channel] = set()  # also those that newcomers no longer enter
         self._open: dict[tuple[object, ...], Channel] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -168,10 +177,11 @@ class Channels:
             raise ClosedError("the server is stopping")
         key = (dashboard.name, *((name, tuple(bound.items())) for name, bound in values.items()))
         channel = self._open.get(key)
-        if channel is None:
-            if len(self._open) >= _MOST:
+        if channel is None or channel.is_overtaken:
+            if len(self._living) >= _MOST:
                 raise BusyError(f"{_MOST} pages with different parameters are open; try again later")
             self._open[key] = channel = Channel(self._lake, dashboard, values)
+            self._living.add(channel)
         channel.viewers += 1
         return channel
 
@@ -183,11 +193,12 @@ class Channels:
 
     @property
     def viewers(self) -> int:
-        return sum(channel.viewers for channel in self._open.values())
+        return sum(channel.viewers for channel in self._living)
 
     def _forsake(self, channel: Channel) -> None:
         if channel.viewers == 0 and not channel.closed:
             self._open = {key: each for key, each in self._open.items() if each is not channel}
+            self._living.discard(channel)
             task = asyncio.get_running_loop().create_task(channel.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -195,7 +206,7 @@ class Channels:
     async def close(self) -> None:
         """End every stream, and begin no other. Closing twice is fine."""
         self._closed = True
-        channels, self._open = list(self._open.values()), {}
-        for channel in channels:
-            await channel.close()
+        self._open.clear()
+        while self._living:
+            await self._living.pop().close()
         await asyncio.gather(*self._closing, return_exceptions=True)
