@@ -213,7 +213,10 @@ async def test_while_the_log_cannot_be_read_nothing_is_served_as_fresh(lake: Liv
     assert 0 < lake.engine.stats().reads - reads <= 3
 
 
-async def test_a_lazy_query_is_computed_once_and_says_when_it_is_overtaken(lake: LiveLake) -> None:
+async def test_a_lazy_query_is_computed_once_and_says_when_it_is_overtaken(
+    lake: LiveLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livelake.live.service._LINGER", 0.0)
     question = lake.ask(COUNT)
     topic = lake.watch(question, eager=False)
     await until(lambda: topic.state.result)
@@ -224,5 +227,5 @@ async def test_a_lazy_query_is_computed_once_and_says_when_it_is_overtaken(lake:
     assert topic.state.result is not None
     assert topic.state.result.rows() == [{"n": 0}]
     assert lake.refresher.rounds == rounds
-    lake.unwatch(question, eager=False)
+    lake.unwatch(topic)
     await until(lambda: not lake._watches)

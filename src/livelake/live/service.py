@@ -48,7 +48,8 @@ class LiveLake(Lake):
         self._invalidator = CacheInvalidator(self.cache, self.bus)
         self._invalidator.start()
         self.refresher = Refresher()
-        self._watches: dict[tuple[Any, ...], _Watch] = {}
+        self._watches: dict[Topic, _Watch] = {}
+        self._shared: dict[tuple[Any, ...], _Watch] = {}  # by question; lazy ones are each asker's own
 
     def live(
         self,
@@ -68,7 +69,7 @@ class LiveLake(Lake):
         """
         question = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl)
         topic = self.watch(question)
-        return Feed(topic, lambda: self.unwatch(question))
+        return Feed(topic, lambda: self.unwatch(topic))
 
     def watch(self, question: Query, *, eager: bool = True) -> Topic:
         """The topic of a query, refreshed until as many calls of `unwatch` have followed.
@@ -79,10 +80,13 @@ class LiveLake(Lake):
             raise ClosedError("this lake is closed")
         if asyncio.get_running_loop() is not self._loop:
             raise UsageError("live queries belong to the event loop that opened the lake; open it on this one")
-        watch = self._watches.get((question.key, eager))
+        watch = self._shared.get(question.key) if eager else None
         if watch is None:
-            self._watches[question.key, eager] = watch = _Watch()
+            watch = _Watch()
             topic = watch.topic
+            self._watches[topic] = watch
+            if eager:
+                self._shared[question.key] = watch
 
             async def load(touch: Touch) -> Loaded[Result]:
                 return await self._load(question, touch)
@@ -95,19 +99,18 @@ class LiveLake(Lake):
         watch.watchers += 1
         return watch.topic
 
-    def unwatch(self, question: Query, *, eager: bool = True) -> None:
-        """One watcher less."""
-        watch = self._watches.get((question.key, eager))
+    def unwatch(self, topic: Topic) -> None:
+        """One watcher of the topic less."""
+        watch = self._watches.get(topic)
         if watch is None:
             return
         watch.watchers -= 1
         if watch.watchers == 0:
-            watch.leaving = self._loop.call_later(_LINGER if eager else 0, self._forsake, (question.key, eager))
+            watch.leaving = self._loop.call_later(_LINGER, self._forsake, watch)
 
-    def _forsake(self, key: tuple[Any, ...]) -> None:
-        watch = self._watches.get(key)
-        if watch is not None and watch.watchers == 0:
-            del self._watches[key]
+    def _forsake(self, watch: _Watch) -> None:
+        if watch.watchers == 0 and self._watches.pop(watch.topic, None) is not None:
+            self._shared = {key: each for key, each in self._shared.items() if each is not watch}
             assert watch.watched is not None
             assert watch.watched.task is not None
             watch.watched.task.cancel()  # the refresher owns it, and awaits it when it closes
@@ -131,6 +134,7 @@ class LiveLake(Lake):
                 watch.leaving.cancel()
             watch.topic.close()
         self._watches.clear()
+        self._shared.clear()
         await self.refresher.close()
         self._invalidator.stop()
         if self._owns_bus:

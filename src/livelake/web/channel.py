@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import cast
 
 from livelake.errors import BusyError, ClosedError, LivelakeError
-from livelake.lake import Query as Question
 from livelake.live import LiveLake, State, Topic
 from livelake.web.charts import ChartSpec
 from livelake.web.datastar import patch_elements
@@ -35,7 +34,7 @@ _MOST = 500
 class Panel:
     """One panel of a channel: what it shows now, as a view and as a frame."""
 
-    def __init__(self, channel: Channel, query: Query, question: Question) -> None:
+    def __init__(self, channel: Channel, query: Query, topic: Topic) -> None:
         self.query = query
         self.view = PanelView(
             id=query.name,
@@ -47,15 +46,16 @@ class Panel:
         )
         self.number = 0
         self.frame = b""
-        self.question = question
+        self.topic = topic
         self.is_eager = query.refresh == "eager"
         self._channel = channel
         self._spec = ChartSpec.parse(query.chart) if query.chart else None
         self._drawn = -1
         self._moved = asyncio.Event()
 
-    async def follow(self, topic: Topic) -> None:
+    async def follow(self) -> None:
         """Draw each newest state, until cancelled."""
+        topic = self.topic
         unlisten = topic.listen(self._moved.set)
         try:
             while not topic.closed:
@@ -92,13 +92,17 @@ class Channel:
         self._lake = lake
         self._listeners: dict[Callable[[], None], None] = {}
         self.panels = [
-            Panel(self, query, lake.ask(query.sql, values[name], depends_on=query.depends_on))
+            Panel(
+                self,
+                query,
+                lake.watch(
+                    lake.ask(query.sql, values[name], depends_on=query.depends_on), eager=query.refresh == "eager"
+                ),
+            )
             for name, query in dashboard.queries.items()
         ]
         loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(each.follow(lake.watch(each.question, eager=each.is_eager))) for each in self.panels
-        ]
+        self._tasks = [loop.create_task(each.follow()) for each in self.panels]
 
     @property
     def is_overtaken(self) -> bool:
@@ -153,7 +157,7 @@ class Channel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for each in self.panels:
-            self._lake.unwatch(each.question, eager=each.is_eager)
+            self._lake.unwatch(each.topic)
         self._wake()
 
     def _wake(self) -> None:
