@@ -265,6 +265,11 @@ def a_late_put_of_the_evicted() -> None:
     assert cache.get("k") is None, "unreachable: the store serves what no change reaches"
 
 
+def _taking(condition: str) -> str:
+    """`Dependencies.take` by a predicate of its own, as a seed's loop over all patterns would."""
+    return f"found = [s for s in self.slots() if {condition}]; list(map(self.discard, found)); return found"
+
+
 CHECKS: dict[str, Callable[[], Any]] = {
     check.__name__: check
     for check in (
@@ -650,18 +655,18 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         "S24 includes instead of intersects",
         Dependencies,
-        "match",
-        "return self._tree.match(key)",
-        "return {s for s in self._slots if any(d.includes(key) for d in s.depends_on)}",
+        "take",
+        "taken = self._tree.take(key)",
+        _taking("any(d.includes(key) for d in s.depends_on)"),
         "wildcards_drop_what_they_may_mean",
         "wildcard",
     ),
     Bug(
         "S21 S22 prefixes of text",
         Dependencies,
-        "match",
-        "return self._tree.match(key)",
-        "return {s for s in self._slots if any(str(key).startswith(str(d).rstrip('/*')) for d in s.depends_on)}",
+        "take",
+        "taken = self._tree.take(key)",
+        _taking("any(str(key).startswith(str(d).rstrip('/*')) for d in s.depends_on)"),
         "neighbours_are_left_alone",
         "prefix",
     ),

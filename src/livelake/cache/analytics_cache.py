@@ -286,8 +286,7 @@ class AnalyticsCache:
         count = 0
         with registry.lock:
             for change in changes:
-                for slot in registry.index.match(change.key):
-                    count += registry.concern(slot, change, woken)
+                count += registry.overtake(change, woken)
             registry.count["invalidations"] += count
         call(woken)
         return count

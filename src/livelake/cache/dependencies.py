@@ -77,14 +77,14 @@ class Dependencies:
 
     def __init__(self) -> None:
         self._tree: KeyTree[AnySlot] = KeyTree()
-        self._slots: dict[AnySlot, None] = {}
+        self._size = 0
 
     def register(self, slot: AnySlot) -> None:
         """Enter ``slot`` under everything that it depends on."""
         if slot.registered:
             return
-        slot.registered = True
-        self._slots[slot] = None
+        slot.registered = max(1, len(slot.depends_on))
+        self._size += 1
         for expression in slot.depends_on:
             self._tree.add(expression, slot)
 
@@ -92,15 +92,16 @@ class Dependencies:
         """Take ``slot`` out again; not being there is fine."""
         if not slot.registered:
             return
-        slot.registered = False
-        del self._slots[slot]
+        slot.registered = 0
+        self._size -= 1
         for expression in slot.depends_on:
             self._tree.discard(expression, slot)
 
     def move(self, slot: AnySlot, depends_on: frozenset[KeyExpr]) -> None:
         """Narrow or widen what a registered slot depends on."""
-        before, slot.depends_on = slot.depends_on, depends_on
+        before, slot.depends_on = frozenset(slot.depends_on), tuple(depends_on)
         if slot.registered:
+            slot.registered = max(1, len(depends_on))
             for expression in before - depends_on:
                 self._tree.discard(expression, slot)
             for expression in depends_on - before:
@@ -110,9 +111,28 @@ class Dependencies:
         """All slots that depend on something that ``key`` may mean."""
         return self._tree.match(key)
 
+    def take(self, key: KeyExpr) -> list[AnySlot]:
+        """`match`, and `discard` each. Give back by `register` what is to stay."""
+        taken = self._tree.take(key)
+        if taken is None:
+            found = list(self._tree.match(key))
+            for slot in found:
+                self.discard(slot)
+            return found
+        found = []
+        for slot in taken:
+            if slot.registered:  # once, though several of its expressions were met
+                if slot.registered > 1:
+                    for expression in slot.depends_on:
+                        self._tree.discard(expression, slot)
+                slot.registered = 0
+                found.append(slot)
+        self._size -= len(found)
+        return found
+
     def slots(self) -> list[AnySlot]:
         """Everything registered: flights and entries."""
-        return list(self._slots)
+        return list(self._tree.match(KeyExpr("**")))
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return self._size

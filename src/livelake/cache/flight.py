@@ -115,7 +115,7 @@ class Flight(Generic[V]):
                 if not slot.has_seen(change) and any(d.intersects(change.key) for d in slot.depends_on):
                     self._registry.make_stale(slot, change, woken)
                     break
-            slot.unseen.clear()
+            slot.unseen = ()
             overtaken = slot.is_stale
         call(woken)
         return not overtaken
@@ -301,7 +301,7 @@ class Flight(Generic[V]):
             overtaken = slot.is_stale or bool(slot.unseen)  # it failed before it could say what it has seen
             registry.index.discard(slot)
             slot.flight = None
-            slot.watchers.clear()  # whoever watches is told by the error
+            slot.watchers = ()  # whoever watches is told by the error
             if error is not None:
                 registry.put_off(slot.key)
             if error is not None and self.negative_ttl > 0 and not overtaken and not registry.closed:

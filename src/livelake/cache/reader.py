@@ -123,7 +123,8 @@ class Reader:
         registry = self._registry
         with registry.lock:
             with contextlib.suppress(ValueError):
-                slot.watchers.remove(watcher)
+                at = slot.watchers.index(watcher)
+                slot.watchers = slot.watchers[:at] + slot.watchers[at + 1 :]
             if slot.landed and not slot.watchers and (slot.evicted or registry.entries.get(slot.key) is not slot):
                 registry.forget(slot)
 
@@ -161,7 +162,7 @@ class Reader:
                 heard = tuple(flight.slot.unseen)
                 answer = Answer(flight.slot, status, flight, flight.join(loop), launch=not joined, heard=heard)
             if demand.watcher is not None:
-                answer.slot.watchers.append(demand.watcher)
+                answer.slot.watchers += (demand.watcher,)
         registry.do_chores()
         return answer
 

@@ -63,6 +63,8 @@ class Registry:
         self.time_to_idle = FOREVER if time_to_idle is None else time_to_idle
         self.keep_stale = keep_stale
         self._deadlines: list[tuple[float, int, Hashable]] = []  # by key: it keeps no value alive
+        self._stale: deque[tuple[float, list[Hashable]]] = deque()  # what went stale together, oldest first
+        self._stale_keys = 0  # how many keys stand in it
         self._order = itertools.count()
         self._chores: deque[Chore] = deque()
 
@@ -138,7 +140,7 @@ class Registry:
         before = self.failures.get(slot.key)
         if before is not None:
             self._forget_failure(before)
-        failed: AnySlot = Slot(slot.key, slot.depends_on)
+        failed: AnySlot = Slot(slot.key, frozenset(slot.depends_on))
         failed.value = error
         failed.fresh_until = self.monotonic() + seconds
         self.failures[slot.key] = failed
@@ -163,6 +165,35 @@ class Registry:
         self.make_stale(slot, change, woken)
         return slot.landed
 
+    def overtake(self, change: Change, woken: list[Watcher]) -> int:
+        """Something has changed: `concern` for every slot that depends on it; how many entries it made stale."""
+        found = self.index.take(change.key)
+        if not found:
+            return 0
+        now, failures, is_event, count = self.monotonic(), self.failures, change.source is None, 0
+        keys: list[Hashable] = []
+        for slot in found:
+            if slot.flight is None and (is_event or not slot.has_seen(change)):
+                slot.fresh_until = NEVER  # what stands in the index is not stale yet
+                slot.stale_at = now
+                slot.dropped_by = change
+                keys.append(slot.key)
+                if slot.watchers:
+                    woken += slot.watchers
+                    slot.watchers = ()
+                if failures and failures.get(slot.key) is slot:
+                    del failures[slot.key]
+                    count -= 1
+            else:
+                self.index.register(slot)
+                self.concern(slot, change, woken)
+        if keys:
+            self._stale.append((now + self.keep_stale, keys))
+            self._stale_keys += len(keys)
+            if self._stale_keys > 4 * len(self.entries) + 64:
+                self._shed_stale()
+        return count + len(keys)
+
     def make_stale(self, slot: AnySlot, cause: Change | str, woken: list[Watcher]) -> None:
         """Fence a flight or make an entry stale. From here on no read that begins is answered by it."""
         if not slot.is_stale:
@@ -180,7 +211,7 @@ class Registry:
         elif self.failures.get(slot.key) is slot:
             del self.failures[slot.key]
         woken.extend(slot.watchers)
-        slot.watchers.clear()
+        slot.watchers = ()
 
     def drop(self, key: Hashable, cause: str, woken: list[Watcher]) -> bool:
         """Take the entry away altogether, and fence the flight."""
@@ -213,12 +244,12 @@ class Registry:
 
     def _remember(self, slot: AnySlot, change: Change) -> None:
         """Note a change for a flight that has not pinned yet; beyond a bound, per source and for any key."""
-        slot.unseen.append(change)
+        slot.unseen += (change,)
         if len(slot.unseen) > _UNSEEN_LIMIT:
             newest: dict[str | None, int] = {}
             for seen in slot.unseen:
                 newest[seen.source] = max(seen.version, newest.get(seen.source, 0))
-            slot.unseen = [Change(KeyExpr("**"), source, version) for source, version in newest.items()]
+            slot.unseen = tuple(Change(KeyExpr("**"), source, version) for source, version in newest.items())
 
     # ---------------------------------------------------------------- tidying
 
@@ -236,6 +267,8 @@ class Registry:
                     self.forget(slot)
         if self._deadlines and self._deadlines[0][0] <= (now := self.monotonic()):
             self._sweep(now)
+        if self._stale and self._stale[0][0] <= (now := self.monotonic()):
+            self._sweep_stale(now)
 
     def _gone_at(self, slot: AnySlot) -> float:
         """When nobody may ask for an entry any more, as far as is known now."""
@@ -273,6 +306,28 @@ class Registry:
                 self._chores.append(("remove", slot))
             else:  # it was read meanwhile, is watched, or the wall clock was set back
                 self._sweep_at(max(now + 1.0, when), slot)
+
+    def _sweep_stale(self, now: float) -> None:
+        while self._stale and self._stale[0][0] <= now:
+            when, keys = self._stale.popleft()
+            self._stale_keys -= len(keys)
+            for slot in self._gone_stale(when, keys):
+                if slot.watchers:
+                    self._sweep_at(now + 1.0, slot)
+                else:
+                    self.forget(slot)
+                    self._chores.append(("remove", slot))
+
+    def _gone_stale(self, when: float, keys: list[Hashable]) -> list[AnySlot]:
+        """The entries that went stale together and were not replaced since."""
+        slots = (self.entries.get(key) for key in keys)
+        return [s for s in slots if s is not None and s.is_stale and s.stale_at + self.keep_stale <= when]
+
+    def _shed_stale(self) -> None:
+        """Hold no key whose entry was replaced meanwhile: the memory of changes is bounded by the entries."""
+        kept = [(when, [s.key for s in self._gone_stale(when, keys)]) for when, keys in self._stale]
+        self._stale = deque((when, keys) for when, keys in kept if keys)
+        self._stale_keys = sum(len(keys) for _, keys in self._stale)
 
     def do_chores(self) -> None:
         """Tell the store what has been decided. The lock is not held."""

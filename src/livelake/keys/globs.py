@@ -72,6 +72,18 @@ class Globs(Generic[N]):
                 found += [node for parts, node in bucket.values() if glob(parts, chunk)]
         return found
 
+    def fitting(self, chunk: str) -> list[tuple[str, N]]:
+        """The patterns that the literal ``chunk`` fits, with their nodes."""
+        size = len(chunk)
+        found: list[tuple[str, N]] = []
+        for length in self._head_lengths:
+            if length <= size and (bucket := self._heads.get(chunk[:length])):
+                found += [(pattern, node) for pattern, (parts, node) in bucket.items() if glob(parts, chunk)]
+        for length in self._tail_lengths:
+            if length <= size and (bucket := self._tails.get(chunk[size - length :])):
+                found += [(pattern, node) for pattern, (parts, node) in bucket.items() if glob(parts, chunk)]
+        return found
+
     def intersecting(self, chunk: str) -> Iterator[N]:
         """The nodes whose pattern meets ``chunk``, which may be wild. Tries each."""
         return (node for pattern, node in self._nodes.items() if chunk_intersects(pattern, chunk))
