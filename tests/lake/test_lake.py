@@ -176,6 +176,58 @@ async def test_a_flush_under_a_read_loses_no_rows(ducklake: LiveLake, monkeypatc
     assert rows[0]["n"] in (32, 72)
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT DISTINCT filename FROM orders",
+        "SELECT file_row_number FROM orders",
+        "FROM ducklake_list_files('sales', 'orders')",
+        "FROM ducklake_current_snapshot('sales')",
+        "SELECT json_serialize_plan('SELECT * FROM orders')",
+    ],
+)
+async def test_what_shows_how_a_lake_is_stored_moves_with_a_compaction(ducklake: LiveLake, sql: str) -> None:
+    for n in range(3):
+        await ducklake.execute(f"INSERT INTO orders SELECT 'r', {n} FROM range(20)")
+    await ducklake.query(sql)
+    await ducklake.maintain(["SELECT count(*) FROM ducklake_merge_adjacent_files('sales')"])
+    await asyncio.to_thread(ducklake.watcher.look)
+    assert (await ducklake.query(sql)).rows() == (await ducklake.query(sql, fresh=True)).rows()
+
+
+@pytest.mark.parametrize(
+    ("definition", "new"),
+    [
+        ("VIEW stock.main.inner_one AS SELECT 1 AS x", "VIEW stock.main.inner_one AS SELECT 2 AS x"),
+        (
+            "VIEW stock.main.inner_one AS SELECT a AS x FROM sales.main.t",
+            "VIEW stock.main.inner_one AS SELECT b AS x FROM sales.main.u",
+        ),
+    ],
+)
+async def test_a_view_that_leads_into_another_catalog_is_followed(tmp_path: Path, definition: str, new: str) -> None:
+    """I1: the text of the query names neither the catalog nor the view that changes."""
+    uri = f"ducklake:{tmp_path}/sales.ducklake"
+    async with livelake.open(uri, attach={"stock": f"{tmp_path}/stock.duckdb"}) as lake:
+        await lake.execute("CREATE TABLE t AS SELECT 1 AS a")
+        await lake.execute("CREATE TABLE u AS SELECT 10 AS b")
+        await lake.execute(f"CREATE {definition}")
+        await lake.execute("CREATE VIEW w AS SELECT x FROM stock.main.inner_one")
+        await lake.query("FROM w")
+        await lake.execute(f"CREATE OR REPLACE {new}")
+        assert (await lake.query("FROM w")).rows() == (await lake.query("FROM w", fresh=True)).rows()
+        await lake.execute("INSERT INTO u VALUES (11)")
+        assert (await lake.query("FROM w")).rows() == (await lake.query("FROM w", fresh=True)).rows()
+
+
+async def test_a_version_that_the_plan_does_not_ask_for_pins_nothing(ducklake: LiveLake) -> None:
+    head = ducklake.watcher.heads()["sales"]
+    sql = f"WITH orders AS (FROM sales.main.orders) SELECT count(*) AS n FROM orders AT (VERSION => {head})"
+    await ducklake.query(sql)
+    await ducklake.execute("INSERT INTO orders VALUES ('west', 1)")
+    assert (await ducklake.query(sql)).rows() == (await ducklake.query(sql, fresh=True)).rows()
+
+
 async def test_a_filter_outside_the_statistics_still_depends_on_its_table(ducklake: LiveLake) -> None:
     """Optimised plans lose such tables; the unoptimised one does not."""
     sql = "SELECT count(*) AS n FROM orders WHERE amount = 999"

@@ -16,6 +16,7 @@ def _names(text: str) -> frozenset[str]:
 
 VOLATILE: Final = _names(
     "current_connection_id current_query current_query_id current_transaction_id currval gen_random_uuid "
+    "json_execute_serialized_sql json_serialize_plan "
     "nextval pg_sleep random setseed sleep_ms stats txid_current uuid uuidv4 uuidv7 write_log"
 )
 """Another answer each time. ``error`` is flagged volatile too, and left out: it stands in every scalar subquery."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -142,7 +142,6 @@ class _Written:
     words: set[str] = field(default_factory=set)  # column names without a qualifier
     moments: set[str] = field(default_factory=set)  # words and calls inside AT clauses and table functions
     travelled: set[str] = field(default_factory=set)  # tables with an AT clause
-    fixed: Counter[tuple[str, int]] = field(default_factory=Counter)  # (table, version), outside of CTEs
     files: set[FileRef] = field(default_factory=set)
     scanned: Counter[str] = field(default_factory=Counter)  # table functions, and how often
     given: set[str] = field(default_factory=set)  # functions and clauses that contain a parameter
@@ -152,8 +151,6 @@ class _Written:
         found = cls()
         for node in nodes(tree):
             found._take(node)
-        # A CTE may be left out of the plan; any other table that is written is scanned.
-        found.fixed.update(_versions(_without_ctes(tree)))
         return found
 
     def _take(self, node: dict[str, Any]) -> None:
@@ -267,6 +264,8 @@ class _Bound:
         self.columns |= {column.lower() for column in node.get("names", ())}
         self.is_sampled |= bool((node.get("extra_info") or {}).get("sample_options"))
         if name == "ducklake_scan":
+            if any(_is_virtual(column.get("index", 0)) for column in node.get("column_indexes", ())):
+                self.unknown.add(f"how the rows of {data['table_name']} are stored (filename, rowid and their like)")
             ref = TableRef(
                 data["catalog_name"], data["schema_name"], data["table_name"], data["snapshot"]["snapshot_id"]
             )
@@ -295,40 +294,19 @@ class _Bound:
         self.unknown.add(name)
         return set()
 
-    def _is_fixed(self, ref: TableRef, written: _Written) -> bool:
-        """Whether the present snapshot was asked for by number, in every scan of a table of that name."""
-        name = ref.table.lower()
-        like = (
-            count
-            for (other, _), count in self.scans.items()
-            if other.table.lower() == name and other.snapshot == ref.snapshot
-        )
-        return ref.snapshot is not None and written.fixed[name, ref.snapshot] == sum(like)
-
     def _table(self, ref: TableRef, is_feed: bool, written: _Written) -> TableRef:
         head = None if self._heads is None else self._heads.get(ref.catalog)
         is_past = is_feed or (head is not None and ref.snapshot is not None and ref.snapshot != head)
         if not is_past:
-            return replace(ref, pinned=head is not None and self._is_fixed(ref, written))
+            return ref  # also one pinned to the present: the text may ask for it where the plan does not
         if not written.explains(ref.table):
             self.unknown.add(f"a past state of {ref.catalog}.{ref.schema}.{ref.table} inside a view or macro")
         return replace(ref, pinned=True)
 
 
-def _without_ctes(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _without_ctes(value) for key, value in tree.items() if key != "cte_map"}
-    return [_without_ctes(value) for value in tree] if isinstance(tree, list) else tree
-
-
-def _versions(tree: Any) -> Iterator[tuple[str, int]]:
-    """(table, version) for each ``table AT (VERSION => number)``."""
-    for node in nodes(tree):
-        moment = node.get("at_clause") if node.get("type") == "BASE_TABLE" else None
-        if moment and moment["unit"].upper() == "VERSION":
-            version = (moment["expr"].get("value") or {}).get("value")
-            if isinstance(version, int):
-                yield node["table_name"].lower(), version
+def _is_virtual(index: int) -> bool:
+    """Whether a column is none of the table's: a compaction may change it. The last but one stands for no column."""
+    return index >= 2**63 and index != 2**64 - 2
 
 
 def _words(tree: Any) -> set[str]:

@@ -11,6 +11,7 @@ from livelake.keys.expr import (
     encode_chunk,
     event,
     instance,
+    layout,
     schema,
     table,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "includes",
     "instance",
     "intersects",
+    "layout",
     "schema",
     "table",
 ]

@@ -208,6 +208,11 @@ def schema(catalog: str) -> KeyExpr:
     return _built(f"lake/{encode_chunk(catalog)}/schema")
 
 
+def layout(catalog: str) -> KeyExpr:
+    """How the rows of one lake are stored: ``lake/{catalog}/layout``. Changes with a compaction, unlike any table."""
+    return _built(f"lake/{encode_chunk(catalog)}/layout")
+
+
 def _built(text: str) -> KeyExpr:
     """An expression of encoded chunks: ASCII and canonical by construction, so that only its size is in doubt."""
     if len(text) > MAX_BYTES:

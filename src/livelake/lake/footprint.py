@@ -50,7 +50,7 @@ def footprint_of(
         why_not = None
         valid_until = now + timedelta(seconds=ttl)
     tables: dict[str, int] = {}
-    # A view or macro may lie in any catalog that is named, and read nothing: its definition is read.
+    # A view or macro may lie in any catalog, and read nothing: its definition is read.
     keys = {*depends_on, *map(catalog_key, found.catalogs), *map(schema_key, pinned)}
     for table in found.tables:
         log = logs.get(table.catalog)

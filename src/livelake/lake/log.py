@@ -17,6 +17,7 @@ from livelake.engine import Engine, Session, identifier, literal
 from livelake.errors import LivelakeError
 from livelake.keys import KeyExpr
 from livelake.keys import catalog as catalog_key
+from livelake.keys import layout as layout_key
 from livelake.keys import table as table_key
 from livelake.lake.catalog import Catalog, Log
 from livelake.lake.changes import Commit, Names, decode
@@ -109,7 +110,10 @@ class SnapshotLog:
             return {catalog_key(self.catalog.name): commit.snapshot}
         for name in touched:
             self._versions[name] = commit.snapshot
-        return {table_key(self.catalog.name, *name): commit.snapshot for name in touched}
+        changes = {table_key(self.catalog.name, *name): commit.snapshot for name in touched}
+        if commit.compacts or not touched:  # for those who ask the catalog itself: its snapshot, its files
+            changes[layout_key(self.catalog.name)] = commit.snapshot
+        return changes
 
     def _really_changed(self, commit: Commit) -> frozenset[tuple[str, str]]:
         """Of tables whose inlined deletes were flushed, those whose rows differ. The change feed is exact."""
