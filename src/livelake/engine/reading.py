@@ -264,7 +264,8 @@ class _Bound:
         self.columns |= {column.lower() for column in node.get("names", ())}
         self.is_sampled |= bool((node.get("extra_info") or {}).get("sample_options"))
         if name == "ducklake_scan":
-            if any(_is_virtual(column.get("index", 0)) for column in node.get("column_indexes", ())):
+            is_feed = data.get("scan_type", 0) != 0
+            if not is_feed and any(_is_virtual(each.get("index", 0)) for each in node.get("column_indexes", ())):
                 self.unknown.add(f"how the rows of {data['table_name']} are stored (filename, rowid and their like)")
             ref = TableRef(
                 data["catalog_name"], data["schema_name"], data["table_name"], data["snapshot"]["snapshot_id"]
