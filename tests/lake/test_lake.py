@@ -420,6 +420,18 @@ async def test_a_transaction_that_fails_leaves_nothing(lake: LiveLake) -> None:
     assert (await total(lake))[0] == 16
 
 
+async def test_an_error_that_is_caught_inside_the_block_commits_nothing(lake: LiveLake) -> None:
+    """All of it or none: DuckDB alone would commit what went before the error."""
+    with pytest.raises(QueryError, match="nothing was committed"):
+        async with lake.transaction() as transaction:
+            await transaction.execute("INSERT INTO orders VALUES ('a', 1)")
+            with pytest.raises(QueryError):
+                await transaction.execute("INSERT INTO nowhere VALUES (1)")
+            with pytest.raises(QueryError, match="nothing is committed"):
+                await transaction.execute("INSERT INTO orders VALUES ('b', 1)")
+    assert (await total(lake))[0] == 15
+
+
 async def test_a_transaction_cannot_be_used_after_it_ended(lake: LiveLake) -> None:
     async with lake.transaction() as transaction:
         pass

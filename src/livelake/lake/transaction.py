@@ -82,6 +82,7 @@ class Transaction:
         self._steps: queue.SimpleQueue[tuple[_Step | None, Future[Any]]] = queue.SimpleQueue()
         self._ended: asyncio.Future[Token] | None = None
         self._targets = Targets()
+        self._failed: Exception | None = None
 
     async def execute(self, sql: str, parameters: Parameters = None) -> None:
         """Run one statement in the transaction. After an error the block can only be left."""
@@ -114,6 +115,8 @@ class Transaction:
     async def _do(self, step: _Step | None) -> Any:
         if self._ended is None or self._ended.done():
             raise ClosedError("this transaction has ended; begin another with lake.transaction()")
+        if self._failed is not None:
+            raise QueryError(f"a statement of this transaction has failed, so nothing is committed: {self._failed}")
         future: Future[Any] = Future()
         self._steps.put((step, future))
         waiting = asyncio.wrap_future(future)
@@ -122,7 +125,11 @@ class Transaction:
             waiting.cancel()
             await self._ended
             raise ClosedError("this transaction has ended")
-        return await waiting
+        try:
+            return await waiting
+        except Exception as error:
+            self._failed = error
+            raise
 
     def _serve(self, session: Session, begun: Future[None]) -> Token:
         """The lane's side: one transaction, steps as they come."""
@@ -160,13 +167,14 @@ class Transaction:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
         assert self._ended is not None
-        if kind is None:
+        if kind is None and self._failed is None:
             await self._do(None)
             self.token = await self._ended
             return
-
         self._steps.put((_roll_back, Future()))
-        if issubclass(kind, asyncio.CancelledError):
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
             self._ended.cancel()  # a step may still run: interrupt it; the lane rolls back by itself
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await self._ended
+        if kind is None:  # the error was caught inside the block: all of it or none
+            raise QueryError(f"a statement of this transaction failed, so nothing was committed: {self._failed}")
