@@ -270,7 +270,7 @@ class _Bound:
             ref = TableRef(
                 data["catalog_name"], data["schema_name"], data["table_name"], data["snapshot"]["snapshot_id"]
             )
-            self.scans[ref, data.get("scan_type", 0) != 0] += 1
+            self.scans[ref, is_feed] += 1
         elif name == "seq_scan" and data.get("table"):
             self._plain(TableRef(data["catalog"], data["schema"], data["table"]))
         elif name in functions.CATALOG:
