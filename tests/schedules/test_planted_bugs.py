@@ -23,7 +23,6 @@ import detangle
 import pytest
 
 from livelake.cache import AnalyticsCache, ProactiveRefresh, Refresher, analytics_cache, arguments, dependencies
-from livelake.cache.dependencies import Dependencies
 from livelake.cache.flight import Flight
 from livelake.cache.reader import Answer, Reader
 from livelake.cache.refresh import Loaded, Watched
@@ -223,6 +222,29 @@ async def neighbours_are_left_alone() -> None:
     assert cache.get("k") == 1, "prefix: TodoList is not Todo"
 
 
+async def companions_are_dropped_together() -> None:
+    cache = AnalyticsCache()
+    told: list[int] = []
+    for key in "abc":
+        cache.insert(key, key, depends_on="events/Todo/**")
+    read = await cache.fetch("b", unwanted, watcher=lambda: told.append(1))
+    dropped = cache.apply("events/Todo/1/1")
+    assert [cache.get(key) for key in "abc"] == [None] * 3, (
+        "companions: one of those that depend on the same was kept"
+    )
+    assert (read.status, dropped) == ("hit", 3), "companions: miscounted"
+    assert told == [1], "companions: a watcher was not told"
+    for key in "abc":
+        cache.insert(key, key, depends_on="events/Todo/**")
+    cache.invalidate("a")
+    assert (cache.get("a"), cache.get("c")) == (None, "c"), "companions: one is dropped alone"
+    assert cache.apply("events/Todo/1/2") == 2, "companions: miscounted"
+
+
+async def unwanted(_flight: object) -> object:
+    raise AssertionError("companions: a fresh entry was computed again")
+
+
 async def what_can_never_match_is_refused() -> None:
     with contextlib.suppress(KeyExprError):
         AnalyticsCache().insert("k", 1, depends_on="evnets/Todo/**")
@@ -266,8 +288,10 @@ def a_late_put_of_the_evicted() -> None:
 
 
 def _taking(condition: str) -> str:
-    """`Dependencies.take` by a predicate of its own, as a seed's loop over all patterns would."""
-    return f"found = [s for s in self.slots() if {condition}]; list(map(self.discard, found)); return found"
+    """Taken out of the index by a predicate of its own, as a seed's loop over all patterns would."""
+    return (
+        f"taken = [s for s in index.slots() if {condition}]; [self.make_stale(s, key, []) for s in taken]; return 0"
+    )
 
 
 CHECKS: dict[str, Callable[[], Any]] = {
@@ -287,6 +311,7 @@ CHECKS: dict[str, Callable[[], Any]] = {
         stale_has_a_bound,
         wildcards_drop_what_they_may_mean,
         neighbours_are_left_alone,
+        companions_are_dropped_together,
         what_can_never_match_is_refused,
         a_bad_policy_leaves_no_flight,
         a_big_answer_is_not_kept,
@@ -302,7 +327,7 @@ BUGS: tuple[Bug, ...] = (
         "F1 S12 stale fill",
         Flight,
         "_land",
-        "if current and self.keep and fits and not slot.is_stale and",
+        "if current and self.keep and fits and seen and",
         "if self.keep and fits and",
         "reads_and_commits",
         "I1",
@@ -654,21 +679,48 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         "S24 includes instead of intersects",
-        Dependencies,
-        "take",
-        "taken = self._tree.take(key)",
+        Registry,
+        "overtake",
+        "taken = index.take(key)",
         _taking("any(d.includes(key) for d in s.depends_on)"),
         "wildcards_drop_what_they_may_mean",
         "wildcard",
     ),
     Bug(
         "S21 S22 prefixes of text",
-        Dependencies,
-        "take",
-        "taken = self._tree.take(key)",
+        Registry,
+        "overtake",
+        "taken = index.take(key)",
         _taking("any(str(key).startswith(str(d).rstrip('/*')) for d in s.depends_on)"),
         "neighbours_are_left_alone",
         "prefix",
+    ),
+    Bug(
+        "a group has ended, and readers do not look",
+        AnalyticsCache,
+        "peek",
+        "and ((group := slot.group) is None or group.cause is None)",
+        "",
+        "companions_are_dropped_together",
+        "companions: one of those",
+    ),
+    Bug(
+        "who is watched shares the fate of its group",
+        Reader,
+        "_decide",
+        "registry.index.single_out(answer.slot)",
+        "pass",
+        "companions_are_dropped_together",
+        "companions: a watcher",
+    ),
+    Bug(
+        "one that is dropped stays in its group",
+        dependencies.Dependencies,
+        "discard",
+        "group.slots.discard(slot)",
+        "pass",
+        "companions_are_dropped_together",
+        "companions: miscounted",
     ),
     Bug(
         "S11 a mistyped dependency",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, Unpack, cast
 
@@ -31,7 +31,7 @@ from livelake.cache.slot import Change, Slot
 from livelake.cache.store import Store, size_in_bytes
 from livelake.clock import SYSTEM, Clock
 from livelake.errors import UsageError
-from livelake.keys import KeyExpr
+from livelake.keys import KeyExpr, checked
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -200,6 +200,7 @@ class AnalyticsCache:
             now = self._monotonic()
             if (
                 now < slot.fresh_until
+                and ((group := slot.group) is None or group.cause is None)
                 and now - slot.read_at < slot.idle_after
                 and (slot.valid_until is None or self._wall().timestamp() < slot.valid_until)
             ):
@@ -261,7 +262,7 @@ class AnalyticsCache:
             flight = registry.flights.get(key)
             if flight is not None:
                 registry.make_stale(flight.slot, "replaced by insert", woken)
-            if fits:
+            if fits and not registry.is_blind(slot):
                 registry.index.register(slot)
                 lasts = registry.time_to_live if time_to_live is None else time_to_live
                 idle = registry.time_to_idle if time_to_idle is None else time_to_idle
@@ -277,7 +278,15 @@ class AnalyticsCache:
         With ``source`` and ``version`` (a commit in a numbered log), answers that were read from that source
         at that version or later have seen the change and stay.
         """
-        return self.apply_all((Change(KeyExpr(key), source, version),))
+        if source is not None:
+            return self.apply_all((Change(KeyExpr(key), source, version),))
+        key = checked(key)
+        woken: list[Watcher] = []
+        with self._registry.lock:
+            count = self._registry.overtake(key, None, woken)
+        if woken:
+            call(woken)
+        return count
 
     def apply_all(self, changes: Iterable[Change]) -> int:
         """`apply` for several changes as one step: no read falls between them."""
@@ -286,10 +295,26 @@ class AnalyticsCache:
         count = 0
         with registry.lock:
             for change in changes:
-                count += registry.overtake(change, woken)
-            registry.count["invalidations"] += count
+                count += registry.overtake(change.key, change if change.source is not None else None, woken)
         call(woken)
         return count
+
+    def add_blindness(self, source: Callable[[], Collection[KeyExpr]]) -> Callable[[], None]:
+        """Ask ``source`` under which key expressions changes may go unheard just now, whenever an answer lands.
+
+        What depends on any of them is given to those who wait, and not kept. ``source`` is called in any thread
+        with the cache's lock held: it returns at once and takes no lock. When it begins to name a scope, `apply`
+        that scope after; when it ceases to, before. Returns what ends the asking.
+        """
+        registry = self._registry
+        with registry.lock:
+            registry.blindness = (*registry.blindness, source)
+
+        def remove() -> None:
+            with registry.lock:
+                registry.blindness = tuple(each for each in registry.blindness if each is not source)
+
+        return remove
 
     def invalidate(self, key: Hashable) -> bool:
         """Drop the entry under ``key`` and fence its flight; True if there was either."""
@@ -352,7 +377,7 @@ class AnalyticsCache:
             fresh = sum(registry.fresh_no_more_since(slot) is None for slot in registry.entries.values())
             hits = int(repr(registry.hits)[len("count(") : -1])  # the one way to look that takes nothing
             now = {"entries": fresh, "bytes": registry.bytes, "flights": len(registry.flights)}
-            return CacheStats(hits=hits, **now, **registry.count)
+            return CacheStats(hits=hits, invalidations=registry.invalidations, **now, **registry.count)
 
     def settle(self) -> None:
         """Carry out every pending eviction and expiry now (they are otherwise done as work comes by)."""
@@ -366,8 +391,10 @@ class AnalyticsCache:
         return self.stats().entries
 
     def __contains__(self, key: Hashable) -> bool:
+        """Whether there is a fresh entry under ``key``. Not a read of it."""
         with self._registry.lock:
-            return self._registry.fresh_entry(key) is not None
+            slot = self._registry.entries.get(key)
+            return slot is not None and self._registry.fresh_no_more_since(slot) is None
 
     def __repr__(self) -> str:
         stats = self.stats()

@@ -6,11 +6,11 @@ then work for each slot that it hits, never a walk over what exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
-from livelake.cache.slot import Slot
+from livelake.cache.slot import Group, Slot
 from livelake.errors import KeyExprError
 from livelake.keys import KeyExpr, KeyTree, aggregate, instance
 
@@ -73,32 +73,44 @@ class CacheDependency:
 
 
 class Dependencies:
-    """Which slots are registered under which expressions. A slot is registered at most once."""
+    """Which slots are registered under which expressions. A slot is registered at most once.
+
+    It stands in the tree by itself, under each of its expressions; or, after `gather`, within the group of those that
+    depend on the same one expression.
+    """
 
     def __init__(self) -> None:
-        self._tree: KeyTree[AnySlot] = KeyTree()
-        self._size = 0
+        self._tree: KeyTree[AnySlot | Group] = KeyTree()
+        self.groups: dict[KeyExpr, Group] = {}
+        # Takes out all that depends on something that a key may mean; what is to stay is given back by `register`.
+        # A group is the taker's, to end or to dissolve, and to be taken out of ``groups``. A slot may come several
+        # times and is still ``registered``: see `take_rest`.
+        self.take: Callable[[str], list[AnySlot | Group]] = self._tree.take
 
     def register(self, slot: AnySlot) -> None:
         """Enter ``slot`` under everything that it depends on."""
         if slot.registered:
             return
         slot.registered = max(1, len(slot.depends_on))
-        self._size += 1
         for expression in slot.depends_on:
             self._tree.add(expression, slot)
 
     def discard(self, slot: AnySlot) -> None:
-        """Take ``slot`` out again; not being there is fine."""
-        if not slot.registered:
-            return
+        """Take ``slot`` out again; not being there is fine. A group that has ended lets go of it too."""
+        group = slot.group
+        if group is not None:
+            group.slots.discard(slot)
+            if group.cause is None:
+                slot.group = None
+                if not group.slots:
+                    self._disband(group)
+        elif slot.registered:
+            for expression in slot.depends_on:
+                self._tree.discard(expression, slot)
         slot.registered = 0
-        self._size -= 1
-        for expression in slot.depends_on:
-            self._tree.discard(expression, slot)
 
     def move(self, slot: AnySlot, depends_on: frozenset[KeyExpr]) -> None:
-        """Narrow or widen what a registered slot depends on."""
+        """Narrow or widen what a registered slot depends on, before it is gathered."""
         before, slot.depends_on = frozenset(slot.depends_on), tuple(depends_on)
         if slot.registered:
             slot.registered = max(1, len(depends_on))
@@ -107,32 +119,58 @@ class Dependencies:
             for expression in depends_on - before:
                 self._tree.add(expression, slot)
 
-    def match(self, key: KeyExpr) -> set[AnySlot]:
-        """All slots that depend on something that ``key`` may mean."""
-        return self._tree.match(key)
+    def gather(self, slot: AnySlot) -> None:
+        """Let a registered slot that has landed share the fate of those that depend on the same, if there are any.
 
-    def take(self, key: KeyExpr) -> list[AnySlot]:
-        """`match`, and `discard` each. Give back by `register` what is to stay."""
-        taken = self._tree.take(key)
-        if taken is None:
-            found = list(self._tree.match(key))
-            for slot in found:
-                self.discard(slot)
-            return found
-        found = []
-        for slot in taken:
-            if slot.registered:  # once, though several of its expressions were met
-                if slot.registered > 1:
-                    for expression in slot.depends_on:
-                        self._tree.discard(expression, slot)
-                slot.registered = 0
-                found.append(slot)
-        self._size -= len(found)
-        return found
+        Not for slots of which one by one must be told: flights, failures, those with watchers.
+        """
+        if len(slot.depends_on) != 1:
+            return
+        (expression,) = slot.depends_on
+        group = self.groups.get(expression)
+        if group is None:
+            beside = self._tree.under(expression)
+            if len(beside) < 2:
+                return
+            group = self.groups[expression] = Group(expression)
+            self._tree.add(expression, group)
+            first = beside[beside[0] is slot]
+            if isinstance(first, Slot) and first.landed and not first.watchers and len(first.depends_on) == 1:
+                self._join(first, group)
+        self._join(slot, group)
+
+    def single_out(self, slot: AnySlot) -> None:
+        """Take ``slot`` out of its group, if that has not ended: it stands by itself again."""
+        if slot.group is not None and slot.group.cause is None:
+            self.discard(slot)
+            self.register(slot)
+
+    def take_rest(self, slot: AnySlot) -> None:
+        """Take out what else a taken slot is registered under, if anything."""
+        if slot.registered > 1:
+            for expression in slot.depends_on:
+                self._tree.discard(expression, slot)
+        slot.registered = 0
+
+    def __len__(self) -> int:
+        """How many slots are registered. Walks."""
+        return len(set(self.slots()))
 
     def slots(self) -> list[AnySlot]:
         """Everything registered: flights and entries."""
-        return list(self._tree.match(KeyExpr("**")))
+        found: list[AnySlot] = []
+        for each in self._tree.match(KeyExpr("**")):
+            if isinstance(each, Group):
+                found += each.slots
+            else:
+                found.append(each)
+        return found
 
-    def __len__(self) -> int:
-        return self._size
+    def _join(self, slot: AnySlot, group: Group) -> None:
+        self._tree.discard(group.expression, slot)
+        group.slots.add(slot)
+        slot.group = group
+
+    def _disband(self, group: Group) -> None:
+        self._tree.discard(group.expression, group)
+        del self.groups[group.expression]

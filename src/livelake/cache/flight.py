@@ -283,7 +283,8 @@ class Flight(Generic[V]):
             self.done = True
             registry.count["computed"] += 1
             registry.count["stale_fills_prevented"] += slot.is_stale
-            if current and self.keep and fits and not slot.is_stale and not registry.closed:
+            seen = not slot.is_stale and not registry.is_blind(slot)
+            if current and self.keep and fits and seen and not registry.closed:
                 registry.keep(slot, slot.begun_at + self.lasts, self.idle_after, woken)
             elif not slot.watchers:
                 registry.index.discard(slot)

@@ -162,6 +162,7 @@ class Reader:
                 heard = tuple(flight.slot.unseen)
                 answer = Answer(flight.slot, status, flight, flight.join(loop), launch=not joined, heard=heard)
             if demand.watcher is not None:
+                registry.index.single_out(answer.slot)
                 answer.slot.watchers += (demand.watcher,)
         registry.do_chores()
         return answer

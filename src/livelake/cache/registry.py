@@ -12,11 +12,11 @@ import itertools
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING, Any
 
 from livelake.cache.dependencies import Dependencies
-from livelake.cache.slot import FOREVER, NEVER, Change, Slot
+from livelake.cache.slot import FOREVER, NEVER, Change, Group, Slot
 from livelake.cache.store import Chore, Store
 from livelake.clock import Clock
 from livelake.errors import ClosedError
@@ -55,6 +55,8 @@ class Registry:
         self.failures: dict[Hashable, AnySlot] = {}  # errors that a policy keeps (negative_ttl), oldest first
         self.count: Counter[str] = Counter()
         self.bytes = 0
+        self.invalidations = 0
+        self.blindness: tuple[Callable[[], Collection[KeyExpr]], ...] = ()
         self.hits = itertools.count()  # `next` is atomic, and a hit takes no lock
         self.closed = False
         self.monotonic = clock.monotonic
@@ -63,8 +65,9 @@ class Registry:
         self.time_to_idle = FOREVER if time_to_idle is None else time_to_idle
         self.keep_stale = keep_stale
         self._deadlines: list[tuple[float, int, Hashable]] = []  # by key: it keeps no value alive
-        self._stale: deque[tuple[float, list[Hashable]]] = deque()  # what went stale together, oldest first
-        self._stale_keys = 0  # how many keys stand in it
+        # What went stale together, oldest first: until when it is kept, the keys, the groups.
+        self._stale: deque[tuple[float, list[Hashable], list[Group]]] = deque()
+        self._stale_keys = 0  # about how many keys stand in it, and what holds them
         self._order = itertools.count()
         self._chores: deque[Chore] = deque()
 
@@ -114,6 +117,15 @@ class Registry:
             return now - over
         return None
 
+    def is_blind(self, slot: AnySlot) -> bool:
+        """Whether a change of what ``slot`` depends on may go unheard just now."""
+        return any(
+            scope.intersects(expression)
+            for source in self.blindness
+            for scope in source()
+            for expression in slot.depends_on
+        )
+
     # ---------------------------------------------------------------- changing
 
     def keep(self, slot: AnySlot, fresh_until: float, idle_after: float, woken: list[Watcher]) -> None:
@@ -129,6 +141,10 @@ class Registry:
         slot.idle_after = idle_after
         slot.read_at = slot.landed_at  # the very moment: a later `read_at` means that somebody read it
         self.entries[slot.key] = slot
+        if not slot.watchers:
+            self.index.gather(slot)
+        if self._stale_keys > 4 * len(self.entries) + 64:
+            self._shed_stale()
         self.bytes += slot.size
         self._sweep_at(self._gone_at(slot), slot)
         self._chores.append(("put", slot))
@@ -165,41 +181,48 @@ class Registry:
         self.make_stale(slot, change, woken)
         return slot.landed
 
-    def overtake(self, change: Change, woken: list[Watcher]) -> int:
-        """Something has changed: `concern` for every slot that depends on it; how many entries it made stale."""
-        found = self.index.take(change.key)
-        if not found:
+    def overtake(self, key: str, change: Change | None, woken: list[Watcher]) -> int:
+        """Something under ``key`` has changed: `concern` for every slot that depends on it.
+
+        Without ``change`` it is an event. Returns how many entries it made stale. The cost of an event grows with the
+        groups that it hits and the slots that stand by themselves.
+        """
+        index = self.index
+        taken = index.take(key)
+        if not taken:
             return 0
-        now, failures, is_event, count = self.monotonic(), self.failures, change.source is None, 0
+        now, count, cause, failures = self.monotonic(), 0, change or key, self.failures
         keys: list[Hashable] = []
-        for slot in found:
-            if slot.flight is None and (is_event or not slot.has_seen(change)):
-                slot.fresh_until = NEVER  # what stands in the index is not stale yet
-                slot.stale_at = now
-                slot.dropped_by = change
-                keys.append(slot.key)
-                if slot.watchers:
-                    woken += slot.watchers
-                    slot.watchers = ()
-                if failures and failures.get(slot.key) is slot:
-                    del failures[slot.key]
-                    count -= 1
-            else:
-                self.index.register(slot)
-                self.concern(slot, change, woken)
-        if keys:
-            self._stale.append((now + self.keep_stale, keys))
-            self._stale_keys += len(keys)
-            if self._stale_keys > 4 * len(self.entries) + 64:
-                self._shed_stale()
-        return count + len(keys)
+        groups: list[Group] = []
+        for found in taken:  # it grows under way where groups are dissolved
+            if isinstance(found, Group):
+                del index.groups[found.expression]
+                if change is None:
+                    found.stale_at = now
+                    found.cause = key
+                    groups.append(found)
+                    count += len(found.slots)
+                else:
+                    taken += found.dissolve()
+            elif found.registered:  # else it came before
+                index.take_rest(found)
+                plain = found.flight is None and not found.watchers and found.key not in failures
+                if plain and (change is None or not found.has_seen(change)):
+                    found.end(cause, now)  # what stands in the index is not stale yet
+                    keys.append(found.key)
+                else:
+                    index.register(found)
+                    count += self.concern(found, change or Change(KeyExpr(key)), woken)
+        count += len(keys)
+        self._stale.append((now + self.keep_stale, keys, groups))
+        self._stale_keys += count + 1
+        self.invalidations += count
+        return count
 
     def make_stale(self, slot: AnySlot, cause: Change | str, woken: list[Watcher]) -> None:
         """Fence a flight or make an entry stale. From here on no read that begins is answered by it."""
         if not slot.is_stale:
-            slot.fresh_until = NEVER
-            slot.stale_at = self.monotonic()
-            slot.dropped_by = cause
+            slot.end(cause, self.monotonic())
         self.index.discard(slot)
         flight = slot.flight
         if flight is not None:
@@ -309,25 +332,33 @@ class Registry:
 
     def _sweep_stale(self, now: float) -> None:
         while self._stale and self._stale[0][0] <= now:
-            when, keys = self._stale.popleft()
-            self._stale_keys -= len(keys)
-            for slot in self._gone_stale(when, keys):
+            when, keys, groups = self._stale.popleft()
+            gone = self._gone_stale(when, keys, groups)
+            self._stale_keys -= len(keys) + sum(len(group.slots) for group in groups) + 1
+            for slot in gone:
                 if slot.watchers:
                     self._sweep_at(now + 1.0, slot)
                 else:
                     self.forget(slot)
                     self._chores.append(("remove", slot))
 
-    def _gone_stale(self, when: float, keys: list[Hashable]) -> list[AnySlot]:
+    def _gone_stale(self, when: float, keys: list[Hashable], groups: list[Group]) -> list[AnySlot]:
         """The entries that went stale together and were not replaced since."""
-        slots = (self.entries.get(key) for key in keys)
-        return [s for s in slots if s is not None and s.is_stale and s.stale_at + self.keep_stale <= when]
+        slots = [slot for group in groups for slot in group.slots]
+        slots += [slot for key in keys if (slot := self.entries.get(key)) is not None]
+        return [s for s in slots if s.is_stale and s.stale_at + self.keep_stale <= when]
 
     def _shed_stale(self) -> None:
         """Hold no key whose entry was replaced meanwhile: the memory of changes is bounded by the entries."""
-        kept = [(when, [s.key for s in self._gone_stale(when, keys)]) for when, keys in self._stale]
-        self._stale = deque((when, keys) for when, keys in kept if keys)
-        self._stale_keys = sum(len(keys) for _, keys in self._stale)
+        kept: deque[tuple[float, list[Hashable], list[Group]]] = deque()
+        self._stale_keys = 0
+        for when, keys, groups in self._stale:
+            left = [slot.key for slot in self._gone_stale(when, keys, [])]
+            standing = [group for group in groups if group.slots]
+            if left or standing:
+                kept.append((when, left, standing))
+                self._stale_keys += len(left) + sum(len(group.slots) for group in standing) + 1
+        self._stale = kept
 
     def do_chores(self) -> None:
         """Tell the store what has been decided. The lock is not held."""

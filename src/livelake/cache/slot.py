@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from livelake.keys import KeyExpr
 
@@ -46,18 +46,42 @@ class Change(NamedTuple):
         return f"{self.key} at {self.source} {self.version}" if self.source else str(self.key)
 
 
+class Group:
+    """Entries that depend on one and the same expression, and on nothing else: an event ends them all by one word.
+
+    ``cause`` is None as long as they may be fresh; it changes once, under the lock, and readers look without it.
+    """
+
+    __slots__ = ("cause", "expression", "slots", "stale_at")
+
+    def __init__(self, expression: KeyExpr) -> None:
+        self.expression = expression
+        self.slots: set[Slot[Any]] = set()
+        self.cause: Change | str | None = None
+        self.stale_at: float = FOREVER
+
+    def dissolve(self) -> list[Slot[Any]]:
+        """Its slots, each by itself again."""
+        slots = list(self.slots)
+        for slot in slots:
+            slot.group = None  # and still `registered`: under its one expression
+        return slots
+
+
 class Slot(Generic[V]):
     """See the module. ``value`` is meaningful once ``landed``."""
 
     __slots__ = (
+        "_cause",
+        "_stale_at",
         "begun_at",
         "computed_at",
         "cost",
         "depends_on",
-        "dropped_by",
         "evicted",
         "flight",
         "fresh_until",
+        "group",
         "idle_after",
         "key",
         "landed",
@@ -68,7 +92,6 @@ class Slot(Generic[V]):
         "retries",
         "retry_at",
         "size",
-        "stale_at",
         "sweep",
         "unseen",
         "valid_until",
@@ -90,7 +113,6 @@ class Slot(Generic[V]):
         self.read_at: float = NEVER  # monotonic; the one field that readers write, without the lock
         self.retries = 0  # background refreshes of this entry that failed, one after the other
         self.retry_at: float = NEVER  # monotonic; not before then the next one
-        self.stale_at: float = FOREVER  # monotonic; when a change made it stale
         self.valid_until: float | None = None  # wall clock, seconds since the epoch
         self.computed_at: float = 0.0  # wall clock, when the computation began to read
         self.begun_at: float = 0.0  # monotonic, the same moment
@@ -103,13 +125,33 @@ class Slot(Generic[V]):
         # Versioned sources: what was read (None until pinned), and what was heard of before that was known.
         self.pinned: Mapping[str, int] | None = None
         self.unseen: tuple[Change, ...] = ()  # tuples: nearly always empty, and then they cost nothing
-        self.dropped_by: Change | str | None = None
+        self.group: Group | None = None  # with whom it shares its one dependency
+        self._cause: Change | str | None = None
+        self._stale_at: float = FOREVER
         self.watchers: tuple[Callable[[], None], ...] = ()
 
     @property
     def is_stale(self) -> bool:
         """Fenced while it flew, or overtaken by a change, or dropped since. Says nothing of expiry by time."""
-        return self.fresh_until == NEVER
+        return self.fresh_until == NEVER or ((group := self.group) is not None and group.cause is not None)
+
+    @property
+    def stale_at(self) -> float:
+        """Monotonic; when a change made it stale, or `FOREVER`."""
+        group = self.group
+        return self._stale_at if group is None or group.cause is None else group.stale_at
+
+    @property
+    def dropped_by(self) -> Change | str | None:
+        """What made it stale: a change, the key of an event, or words."""
+        group = self.group
+        return self._cause if group is None or group.cause is None else group.cause
+
+    def end(self, cause: Change | str, now: float) -> None:
+        """It is not to be served as fresh any more. Once only; the lock is held."""
+        self._stale_at = now
+        self._cause = cause
+        self.fresh_until = NEVER
 
     def has_seen(self, change: Change) -> bool:
         """Whether the versions that this answer was read at include ``change``."""

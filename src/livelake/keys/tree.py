@@ -1,39 +1,49 @@
-"""Which registered expressions meet a key: a tree of chunks that is walked, never scanned.
+"""Which registered expressions meet a key: a few dict look-ups, never a scan.
 
-A concrete key costs a few dict look-ups for each of its chunks, whatever the number of patterns; no case is
-exponential (a walk visits each pair of node and chunk at most once). The two shapes that make up nearly all
-dependencies are stored flat: ``P/**`` is a value in the node of ``P``, and a lone value needs no set of its
-own.
+Expressions of one *shape* (``events/Order/17/**`` and ``events/Order/18/**``: the same wildcards in the same places)
+stand in one table by their literal chunks. A concrete key is looked up once in each table whose shape it can have,
+whatever the number of expressions. Tables are kept apart by the first two chunks where these are literal, so that an
+event of one type does not meet the shapes of another. Chunks with ``$*`` are told apart by `Globs`; only expressions
+with several of them, or with several ``**``, are tried one by one.
 
 **Not thread-safe**: whoever owns a tree guards it (the cache and the bus hold their lock around each call).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Hashable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from livelake.keys.expr import KeyExpr
-from livelake.keys.node import (
+from livelake.keys.relation import chunk_intersects, intersects
+from livelake.keys.shapes import (
     NOTHING,
     SAME,
     Many,
-    Node,
-    Wild,
-    cut,
-    grow,
+    Part,
+    Shape,
+    Sieve,
+    Table,
+    is_literal,
+    shape_of,
     with_value,
     without_value,
 )
-from livelake.keys.node import child as child_under
-from livelake.keys.relation import chunk_intersects
 
 __all__ = ["KeyTree"]
 
 V = TypeVar("V", bound=Hashable)
 
-# A node, the chunk that leads to it, and the way to the node above it.
-_Path = tuple[Node, str, Any]
+
+class _Place(NamedTuple):
+    """Where the values of one expression stand."""
+
+    part: Part
+    shape: Shape
+    table: Table
+    literals: Hashable
+    name: str | None  # in a sieve
+    held: Any
 
 
 class KeyTree(Generic[V]):
@@ -43,286 +53,258 @@ class KeyTree(Generic[V]):
     for a pattern of the usual shape. Not thread-safe.
     """
 
-    __slots__ = ("_deep", "_pairs", "_root", "_verbatim")
+    __slots__ = ("_bare", "_parts", "_rest")
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
-        self._root = Node()
-        self._pairs = 0
-        self._verbatim = 0  # pairs whose expression has a verbatim chunk
-        self._deep = 0  # pairs whose expression has a `**` before its end
+        # By the second chunk, then by the first: types are many, and what stands before them is not.
+        self._parts: dict[str, dict[str, Part]] = {}
+        self._rest = Part()
+        self._bare: list[Part] = []  # emptied by `take`: what was taken often comes back
 
     def __len__(self) -> int:
         """How many different (expression, value) pairs there are."""
-        return self._pairs
+        return sum(part.pairs for part in self._all_parts())
 
     def __bool__(self) -> bool:
-        return self._pairs > 0
+        return any(part.pairs for part in self._all_parts())
 
     def add(self, expr: KeyExpr, value: V) -> None:
         """Register ``value`` under ``expr``; registering the same pair again changes nothing."""
-        chunks, below = _parsed(KeyExpr(expr))
-        node = self._root
-        for chunk in chunks:
-            child = child_under(node, chunk)
-            node = grow(node, chunk) if child is None else child
-        held = node.below if below else node.exact
-        grown = with_value(held, value)
-        if grown is SAME:
-            return
-        if below:
-            node.below = grown
+        expr = KeyExpr(expr)
+        chunks = expr.split("/")
+        shape = shape_of(chunks)
+        part = self._part(chunks, shape)
+        if part is None:
+            part = self._parts.setdefault(chunks[1], {})[chunks[0]] = Part((chunks[0], chunks[1]))
+            if len(self._bare) > 64 + len(self._parts) // 4:
+                self._sweep(part)
+        table = part.tables.get(shape)
+        if table is None:
+            table = part.grow(shape)
+        literals = shape.literals(chunks)
+        if shape.sifts:
+            sieve = table.get(literals) or table.setdefault(literals, Sieve(shape.sieve_at))
+            name = sieve.name(expr, chunks)
+            grown = with_value(sieve.get(name, NOTHING), value)
+            if grown is not SAME:
+                sieve.put(name, grown)
         else:
-            node.exact = grown
-        self._count(chunks, +1)
+            grown = with_value(table.get(literals, NOTHING), value)
+            if grown is not SAME:
+                table[literals] = grown
+        part.pairs += grown is not SAME
 
     def discard(self, expr: KeyExpr, value: V) -> None:
-        """Forget that pair and every branch that it leaves bare; fine if it is not there."""
-        chunks, below = _parsed(KeyExpr(expr))
-        path = [self._root]
-        for chunk in chunks:
-            child = child_under(path[-1], chunk)
-            if child is None:
-                return
-            path.append(child)
-        node = path[-1]
-        held = node.below if below else node.exact
-        rest = without_value(held, value)
-        if rest is SAME:
+        """Forget that pair and all that it leaves bare; fine if it is not there."""
+        place = self._place(KeyExpr(expr))
+        if place is None:
             return
-        if below:
-            node.below = rest
-        else:
-            node.exact = rest
-        self._count(chunks, -1)
-        for at in range(len(chunks) - 1, -1, -1):
-            if not path[at + 1].is_bare():
-                break
-            cut(path[at], chunks[at])
+        held = len(place.held) if type(place.held) is Many else 1
+        rest = without_value(place.held, value)
+        if rest is not SAME:
+            self._replace(place, rest, 1 if held > 1 else held)
+
+    def under(self, expr: KeyExpr) -> tuple[V, ...]:
+        """The values that are registered under exactly ``expr``."""
+        place = self._place(expr)
+        return () if place is None else tuple(place.held) if type(place.held) is Many else (place.held,)
 
     def match(self, key: KeyExpr) -> set[V]:
         """The values whose expression intersects ``key``: a fresh set, yours to keep.
 
-        ``key`` is canonical; it may be wild, which costs a walk over what it covers. ``**`` is everything
+        ``key`` is canonical; it may be wild, which costs a look at all that it may cover. ``**`` is everything
         (but for expressions with verbatim chunks, which no wildcard meets).
         """
-        if not self._pairs:
-            return set()
-        held = self._meeting_wild(key) if "*" in key else self._meeting(key)
+        chunks = key.split("/")
         found: set[V] = set()
-        for values in held:
-            if type(values) is Many:
-                found |= values
-            else:
-                found.add(values)
+        if "*" in key or "@" in key:
+            for place in self._places(key, chunks):
+                _collect(place.held, found)
+            return found
+        count = len(chunks)
+        for part in self._parts_of(chunks):
+            for literals, table, shape in part.probes.get(count) or part.probe(count):
+                if (held := table.get(literals(chunks), NOTHING)) is NOTHING:
+                    continue
+                if shape is None:
+                    _collect(held, found)
+                else:
+                    for _, inner in held.fitting(key, chunks):
+                        _collect(inner, found)
         return found
 
-    def take(self, key: KeyExpr) -> list[V] | None:
-        """What `match` finds, with the pairs that met ``key`` forgotten: cheaper than to discard them one by one.
+    def take(self, key: str) -> list[V]:
+        """What `match` finds, with the pairs that met ``key`` forgotten.
 
-        A value comes once for each of its expressions that met ``key``, and stays under those that did not. None,
-        and nothing is done, where a walk may come twice to one node or must count chunks: wild keys, and trees that
-        hold a `**` before an end or a verbatim chunk.
+        A value comes once for each of its expressions that met ``key``, and stays under those that did not.
         """
-        if self._deep or self._verbatim or "*" in key or "@" in key:
-            return None
+        chunks = key.split("/")
+        if "*" in key or "@" in key:
+            return self._take_places(self._places(key, chunks))
         taken: list[V] = []
-        emptied: list[_Path] = []
-        paths: list[_Path] = [(self._root, "", None)]
-        for chunk in key.split("/"):
-            for path in paths:
-                if path[0].below is not NOTHING:
-                    taken += _emptied_below(path[0])
-                    emptied.append(path)
-            paths = _onward(paths, chunk)
-            if not paths:
-                break
-        for path in paths:
-            node = path[0]
-            taken += _emptied_below(node)
-            taken += _values(node.exact)
-            node.exact = NOTHING
-            emptied.append(path)
-        self._pairs -= len(taken)
-        for path in emptied:  # from the root down: a node goes with its last child, so that none is cut twice
-            while (above := path[2]) is not None and path[0].is_bare():
-                cut(above[0], path[1])
-                path = above
+        count = len(chunks)
+        part, before = self._rest, 0
+        if part.pairs:
+            for literals, table, shape in part.probes.get(count) or part.probe(count):
+                if (held := table.pop(literals(chunks), NOTHING)) is not NOTHING:
+                    _unpack(held, shape, table, key, chunks, taken)
+            before = len(taken)
+            part.pairs -= before
+        beside = self._parts.get(chunks[1]) if count > 1 else None
+        if beside is not None and (at := beside.get(chunks[0])) is not None and at.pairs:
+            for literals, table, shape in at.probes.get(count) or at.probe(count):
+                if (held := table.pop(literals(chunks), NOTHING)) is not NOTHING:
+                    if shape is None and type(held) is not Many:
+                        taken.append(held)
+                    else:
+                        _unpack(held, shape, table, key, chunks, taken)
+            at.pairs -= len(taken) - before
+            if not at.pairs:
+                self._bare.append(at)
         return taken
 
-    def _count(self, chunks: list[str], change: int) -> None:
-        self._pairs += change
-        if "**" in chunks:
-            self._deep += change
-        if any(chunk[0] == "@" for chunk in chunks):
-            self._verbatim += change
+    def _take_places(self, places: list[_Place]) -> list[V]:
+        taken: list[V] = []
+        for place in places:
+            before = len(taken)
+            _extend(taken, place.held)
+            self._replace(place, NOTHING, len(taken) - before)
+        return taken
 
-    def _meeting(self, key: str) -> list[Any]:
-        """What the nodes hold whose expression a concrete key belongs to."""
-        chunks = key.split("/")
-        clear = _clear_from(chunks) if "@" in key else 0
-        nodes = [self._root]
-        held: list[Any] = []
-        _arrive(nodes, held, clear == 0)
-        for used, chunk in enumerate(chunks, 1):
-            reached: list[Node] = []
-            for node in nodes:
-                literal = node.literal
-                if literal is not None and (child := literal.get(chunk)) is not None:
-                    reached.append(child)
-                wild = node.wild
-                if wild is not None and chunk[0] != "@":
-                    _step(node, wild, chunk, reached)
-            if not reached:
-                return held
-            _arrive(reached, held, used >= clear)
-            # Only a `**` inside an expression lets one node be reached in two ways.
-            nodes = list(dict.fromkeys(reached)) if self._deep and len(reached) > 1 else reached
-        held += [node.exact for node in nodes if node.exact is not NOTHING]
-        return held
+    def _part(self, chunks: list[str], shape: Shape) -> Part | None:
+        """The part that an expression belongs to, if it is there."""
+        if not shape.has_head:
+            return self._rest
+        beside = self._parts.get(chunks[1])
+        return None if beside is None else beside.get(chunks[0])
 
-    def _meeting_wild(self, key: str) -> list[Any]:
-        """The same for a key with wildcards: the product of the tree and the key's chunks."""
-        chunks = key.split("/")
-        end, clear = len(chunks), _clear_from(chunks)
-        whole = end - 1 if chunks[-1] == "**" and not self._verbatim else -1
-        held: list[Any] = []
-        seen: set[tuple[Node, int]] = set()
-        todo = [(self._root, 0)]
-        while todo:
-            state = todo.pop()
-            if state in seen:
+    def _place(self, expr: KeyExpr) -> _Place | None:
+        """Where the values of exactly ``expr`` stand, if it has any."""
+        chunks = expr.split("/")
+        shape = shape_of(chunks)
+        part = self._part(chunks, shape)
+        table = None if part is None else part.tables.get(shape)
+        if part is None or table is None:
+            return None
+        literals = shape.literals(chunks)
+        held, name = table.get(literals, NOTHING), None
+        if shape.sifts and held is not NOTHING:
+            name = held.name(expr, chunks)
+            held = held.get(name, NOTHING)
+        return None if held is NOTHING else _Place(part, shape, table, literals, name, held)
+
+    def _parts_of(self, chunks: list[str]) -> tuple[Part, ...]:
+        """Where a concrete key must be looked up."""
+        if len(chunks) > 1:
+            beside = self._parts.get(chunks[1])
+            if beside is not None and (part := beside.get(chunks[0])) is not None:
+                return (part, self._rest) if self._rest.pairs else (part,)
+        return (self._rest,) if self._rest.pairs else ()
+
+    def _all_parts(self) -> Iterator[Part]:
+        for beside in self._parts.values():
+            yield from beside.values()
+        yield self._rest
+
+    def _places(self, key: str, chunks: list[str]) -> list[_Place]:
+        """Where the expressions stand that meet a key of any kind."""
+        concrete = all(is_literal(chunk) for chunk in chunks)
+        before, deep_end = chunks[:-1], chunks[-1] == "**"
+        found: list[_Place] = []
+        for part in self._all_parts():
+            if not _meets(chunks, part.head):
                 continue
-            seen.add(state)
-            node, at = state
-            if at == whole:
-                held += _everything(node)
-                continue
-            if at >= clear and node.below is not NOTHING:
-                held.append(node.below)
-            if node.wild is not None and node.wild.deep is not None:
-                todo.append((node.wild.deep, at))
-            if at < end:
-                todo += _wild_steps(node, chunks[at], at)
-            elif node.exact is not NOTHING:
-                held.append(node.exact)
-        return held
+            covered = deep_end and len(before) <= len(part.head) and before == list(part.head[: len(before)])
+            for shape, table in part.tables.items():
+                sure = covered and not shape.has_verbatim
+                for literals in list(table) if sure else shape.candidates(table, chunks, concrete):
+                    found += [
+                        _Place(part, shape, table, literals, name, held)
+                        for name, held in shape.held(table, literals)
+                        if sure or intersects(shape.expr(part.head, literals, name), key)
+                    ]
+        return found
+
+    def _replace(self, place: _Place, rest: Any, fewer: int) -> None:
+        """Put ``rest``, which is ``fewer`` values less, in their place, and let go of what is bare then."""
+        part, _, table, literals, name, _ = place
+        if name is not None:
+            sieve: Sieve = table[literals]
+            if rest is NOTHING:
+                sieve.remove(name)
+            else:
+                sieve.put(name, rest)
+        elif rest is not NOTHING:
+            table[literals] = rest
+        if rest is NOTHING and (name is None or not table[literals]):
+            del table[literals]
+        part.pairs -= fewer
+        if not part.pairs:
+            self._drop(part)
+        elif not table:
+            part.tidy()
+
+    def _drop(self, part: Part) -> None:
+        """A part without pairs goes."""
+        if not part.head:
+            if part is self._rest:
+                self._rest = Part()
+            return
+        first, second = part.head
+        beside = self._parts.get(second, {})
+        if beside.get(first) is part:
+            del beside[first]
+            if not beside:
+                del self._parts[second]
+
+    def _sweep(self, spare: Part | None = None) -> None:
+        """Let go of what `take` has emptied and nobody has filled again, but for ``spare``."""
+        for part in self._bare:
+            if part.pairs:
+                part.tidy()
+            elif part is not spare:
+                self._drop(part)
+        self._bare.clear()
 
 
-def _values(held: Any) -> Iterable[Any]:
-    return held if type(held) is Many else () if held is NOTHING else (held,)
+def _collect(held: Any, found: set[Any]) -> None:
+    if type(held) is Many:
+        found |= held
+    else:
+        found.add(held)
 
 
-def _emptied_below(node: Node) -> Iterable[Any]:
-    held, node.below = node.below, NOTHING
-    return _values(held)
+def _extend(taken: list[Any], held: Any) -> None:
+    if type(held) is Many:
+        taken += held
+    else:
+        taken.append(held)
 
 
-def _onward(paths: list[_Path], chunk: str) -> list[_Path]:
-    """Where a plain, literal chunk leads, in a tree whose only `**` are ends."""
-    reached: list[_Path] = []
-    for path in paths:
-        literal, wild = path[0].literal, path[0].wild
-        if literal is not None and (child := literal.get(chunk)) is not None:
-            reached.append((child, chunk, path))
-        if wild is not None:
-            if wild.star is not None:
-                reached.append((wild.star, "*", path))
-            if wild.globs is not None:
-                reached += [(found, pattern, path) for pattern, found in wild.globs.fitting(chunk)]
-    return reached
-
-
-def _parsed(expr: str) -> tuple[list[str], bool]:
-    """The chunks that lead to an expression's node, and whether it holds also what is below that."""
-    chunks = expr.split("/")
-    if chunks[-1] == "**":
-        chunks.pop()
-        return chunks, True
-    return chunks, False
-
-
-def _clear_from(chunks: list[str]) -> int:
-    """How many chunks must be used up until none of the rest is verbatim."""
-    for at in range(len(chunks) - 1, -1, -1):
-        if chunks[at][0] == "@":
-            return at + 1
-    return 0
-
-
-def _step(node: Node, wild: Wild, chunk: str, reached: list[Node]) -> None:
-    """Add to ``reached`` where a plain, literal chunk leads from ``node`` by wildcards."""
-    if wild.star is not None:
-        reached.append(wild.star)
-    if wild.globs is not None:
-        reached += wild.globs.matching(chunk)
-    if wild.loops:
-        reached.append(node)
-
-
-def _arrive(nodes: list[Node], held: list[Any], clear: bool) -> None:
-    """Collect what ``P/**`` holds in ``nodes``, if no verbatim chunk follows; add those behind an empty `**`."""
-    for node in nodes:  # grows under way, on purpose
-        if clear and node.below is not NOTHING:
-            held.append(node.below)
-        wild = node.wild
-        if wild is not None and wild.deep is not None:
-            nodes.append(wild.deep)
-
-
-def _wild_steps(node: Node, chunk: str, at: int) -> Iterator[tuple[Node, int]]:
-    """The states that follow (``node``, ``at``) when the key's chunk there is ``chunk``."""
-    wild = node.wild
-    if chunk == "**":
-        yield node, at + 1
-        for name, child in (node.literal or {}).items():
-            if name[0] != "@":
-                yield child, at
-        yield from ((child, at) for child in _wild_children(wild))
+def _unpack(held: Any, shape: Shape | None, table: Table, key: str, chunks: list[str], taken: list[Any]) -> None:
+    """Add the values that meet a concrete key to ``taken``; what a sieve keeps goes back to its place."""
+    if shape is None:
+        _extend(taken, held)
         return
-    plain = chunk[0] != "@"
-    if plain and "*" in chunk:
-        for name, child in (node.literal or {}).items():
-            if chunk_intersects(name, chunk):
-                yield child, at + 1
-    elif node.literal is not None and chunk in node.literal:
-        yield node.literal[chunk], at + 1
-    if wild is not None and plain:
-        if wild.loops:
-            yield node, at + 1
-        if wild.star is not None:
-            yield wild.star, at + 1
-        if wild.globs is not None:
-            yield from ((child, at + 1) for child in wild.globs.intersecting(chunk))
+    sieve: Sieve = held
+    for name, inner in sieve.fitting(key, chunks):
+        _extend(taken, inner)
+        sieve.remove(name)
+    if sieve:
+        table[shape.literals(chunks)] = sieve
 
 
-def _wild_children(wild: Wild | None) -> Iterable[Node]:
-    """The children under `*` and `$*` chunks; not that under `**`, which is reached without a chunk."""
-    if wild is None:
-        return
-    if wild.star is not None:
-        yield wild.star
-    if wild.globs is not None:
-        yield from wild.globs.nodes()
-
-
-def _everything(root: Node) -> list[Any]:
-    """What a node and all nodes under it hold."""
-    held: list[Any] = []
-    todo = [root]
-    while todo:
-        node = todo.pop()
-        if node.exact is not NOTHING:
-            held.append(node.exact)
-        if node.below is not NOTHING:
-            held.append(node.below)
-        if node.literal is not None:
-            todo += node.literal.values()
-        if node.wild is not None:
-            todo += _wild_children(node.wild)
-            if node.wild.deep is not None:
-                todo.append(node.wild.deep)
-    return held
+def _meets(chunks: list[str], head: tuple[str, ...]) -> bool:
+    """Whether a key can meet expressions that begin with the literal chunks ``head``."""
+    for at, literal in enumerate(head):
+        if at == len(chunks):
+            return False
+        if chunks[at] == "**":
+            return True
+        if not chunk_intersects(chunks[at], literal):
+            return False
+    return True
