@@ -229,3 +229,20 @@ async def test_a_lazy_query_is_computed_once_and_says_when_it_is_overtaken(
     assert lake.refresher.rounds == rounds
     lake.unwatch(topic)
     await until(lambda: not lake._watches)
+
+
+async def test_a_watched_query_of_a_table_that_is_missing_comes_with_the_table(
+    lake: LiveLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed refresh is tried again at the change that may mend it, not only after its pause."""
+    monkeypatch.setattr("livelake.cache.refresh._FIRST_PAUSE", 3_600.0)
+    monkeypatch.setattr("livelake.cache.refresh._LONGEST_PAUSE", 3_600.0)
+    topic = lake.watch(lake.ask("SELECT count(*) AS n FROM late"))
+    async with asyncio.timeout(20):
+        while topic.state is None or topic.state.error is None:
+            await asyncio.sleep(0.005)
+        await lake.execute("CREATE TABLE late AS SELECT 1 AS x")
+        while topic.state.error is not None:
+            await asyncio.sleep(0.005)
+    assert topic.state.result.rows() == [{"n": 1}]
+    lake.unwatch(topic)

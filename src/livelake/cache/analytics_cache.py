@@ -225,8 +225,8 @@ class AnalyticsCache:
 
         ``run(flight)`` computes; with ``pins`` it promises to call `Flight.pin` when it begins to read, and until
         then changes that carry a version do not fence it. ``watcher`` is attached to the slot that answers, before
-        it can change: it is called once, in whichever thread hears of it, when that slot is no longer true. Detach
-        it with `unwatch`.
+        it can change: it is called once, in whichever thread hears of it, when that slot is no longer true. If the
+        computation fails, it is called at the next change of what that depends on. Detach it with `unwatch`.
         """
         return await self._reader.fetch(Demand(key, depends_on, valid_until, policy, pins, watcher), run)
 
@@ -335,8 +335,11 @@ class AnalyticsCache:
         """`invalidate` everything."""
         return self.invalidate_where(lambda _key: True)
 
-    def unwatch(self, slot: Slot[Any], watcher: Watcher) -> None:
-        """Detach a watcher that `fetch` attached; not being attached any more is fine."""
+    def unwatch(self, slot: Slot[Any] | None, watcher: Watcher) -> None:
+        """Detach a watcher that `fetch` attached to ``slot``, or (None) to a computation that failed.
+
+        Not being attached any more is fine.
+        """
         self._reader.unwatch(slot, watcher)
 
     def _drop(self, keys: Iterable[Hashable], cause: str) -> int:

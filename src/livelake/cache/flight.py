@@ -55,6 +55,7 @@ class Flight(Generic[V]):
         "slot",
         "task",
         "waiters",
+        "wide",
     )
 
     def __init__(
@@ -75,6 +76,7 @@ class Flight(Generic[V]):
         self.idle_after = registry.time_to_idle
         self.negative_ttl = 0.0
         self.slot = slot
+        self.wide = slot.depends_on  # what it may read, as long as it has not said
         self.task: asyncio.Task[None] | None = None
         self.waiters: dict[Waiter, asyncio.AbstractEventLoop | None] = {}
         self.begun = False
@@ -296,13 +298,17 @@ class Flight(Generic[V]):
     def _end(self, *, error: BaseException | None = None, lost: bool = False) -> None:
         """No answer: an error for those who waited, or lost, and they lead again."""
         slot, registry = self.slot, self._registry
+        woken: Iterable[Watcher] = ()
         with registry.lock:
             if registry.flights.get(slot.key) is self:
                 del registry.flights[slot.key]
             overtaken = slot.is_stale or bool(slot.unseen)  # it failed before it could say what it has seen
-            registry.index.discard(slot)
             slot.flight = None
-            slot.watchers = ()  # whoever watches is told by the error
+            if error is not None and slot.watchers and not overtaken and not registry.closed:
+                registry.mourn(slot, self.wide)
+            else:
+                registry.index.discard(slot)
+                woken, slot.watchers = slot.watchers, ()
             if error is not None:
                 registry.put_off(slot.key)
             if error is not None and self.negative_ttl > 0 and not overtaken and not registry.closed:
@@ -311,6 +317,7 @@ class Flight(Generic[V]):
             registry.count["errors"] += error is not None
             waiters = self._take_waiters()
         _deliver(waiters)
+        call(woken)
 
     def _check_leader(self) -> None:
         if self._loop is not None and self._loop.is_closed():  # nobody will ever land it

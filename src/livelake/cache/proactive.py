@@ -83,7 +83,9 @@ class ProactiveRefresh:
             else:
                 log.warning("refreshing %r failed and will be tried again: %s", key, error)
 
-        self._kept[key] = self._refresher.watch(load, lambda _value: None, fail)
+        self._kept[key] = self._refresher.watch(
+            load, lambda _value: None, fail, release=lambda touch: self._cache.unwatch(None, touch)
+        )
 
     def forget(self, key: Hashable) -> bool:
         """Refresh ``key`` no more; True if it was kept. Its present answer stays as long as it is right."""

@@ -118,10 +118,13 @@ class Reader:
             if not flight.lost and not answer.missed_a_change:
                 return self._outcome(demand, answer, flight)
 
-    def unwatch(self, slot: AnySlot, watcher: Watcher) -> None:
-        """Detach a watcher; not being attached any more is fine."""
+    def unwatch(self, slot: AnySlot | None, watcher: Watcher) -> None:
+        """Detach a watcher, from what has failed too; not being attached any more is fine."""
         registry = self._registry
         with registry.lock:
+            registry.comfort(watcher)
+            if slot is None:
+                return
             with contextlib.suppress(ValueError):
                 at = slot.watchers.index(watcher)
                 slot.watchers = slot.watchers[:at] + slot.watchers[at + 1 :]
@@ -151,6 +154,8 @@ class Reader:
         with registry.lock:
             registry.check_open()
             registry.tidy()
+            if demand.watcher is not None:
+                registry.comfort(demand.watcher)
             answer = None if fresh else self._kept(demand, loop)
             if answer is None:
                 flight = registry.flights.get(key)

@@ -53,12 +53,16 @@ class Refresher:
         fail: Callable[[Exception], None],
         *,
         overtaken: Callable[[], Exception] | None = None,
+        release: Callable[[Touch], None] | None = None,
     ) -> Watched[T]:
         """Begin to keep one thing true. ``publish`` and ``fail`` are called on this loop, in order.
 
+        A load that failed is tried again after a pause, or at once when it is touched. ``release`` is called with the
+        mark at the end, to detach it from what failed.
+
         With ``overtaken`` it is loaded once only: when it is true no longer, ``fail(overtaken())`` says so.
         """
-        watched = Watched(self, load, publish, fail, overtaken)
+        watched = Watched(self, load, publish, fail, overtaken, release)
         task = asyncio.get_running_loop().create_task(watched.run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -83,6 +87,7 @@ class Watched(Generic[T]):
         publish: Callable[[T], None],
         fail: Callable[[Exception], None],
         overtaken: Callable[[], Exception] | None,
+        release: Callable[[Touch], None] | None,
     ) -> None:
         self.task: asyncio.Task[None] | None = None
         self._refresher = refresher
@@ -90,6 +95,7 @@ class Watched(Generic[T]):
         self._publish = publish
         self._fail = fail
         self._overtaken = overtaken
+        self._release = release
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
 
@@ -128,6 +134,8 @@ class Watched(Generic[T]):
         finally:
             if held is not None:
                 held.release()
+            if self._release is not None:
+                self._release(self.touch)
 
     async def _sleep(self, seconds: float | None) -> None:
         # Not `wait_for`: Python 3.11's swallows a cancellation that meets the change, and `close` would hang.

@@ -12,7 +12,7 @@ import itertools
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from livelake.cache.dependencies import Dependencies
@@ -53,6 +53,7 @@ class Registry:
         self.flights: dict[Hashable, Flight[Any]] = {}
         self.index = Dependencies()
         self.failures: dict[Hashable, AnySlot] = {}  # errors that a policy keeps (negative_ttl), oldest first
+        self.mourned: dict[Watcher, AnySlot] = {}  # what failed, by who wants to hear when trying again makes sense
         self.count: Counter[str] = Counter()
         self.bytes = 0
         self.invalidations = 0
@@ -161,6 +162,24 @@ class Registry:
         failed.fresh_until = self.monotonic() + seconds
         self.failures[slot.key] = failed
         self.index.register(failed)
+
+    def mourn(self, slot: AnySlot, depends_on: Iterable[KeyExpr]) -> None:
+        """What ``slot`` was to hold could not be computed: its watchers hear of the next change all the same.
+
+        That is any change of what it might have read: what failed does not know what it would have read.
+        """
+        self.index.move(slot, frozenset(depends_on))
+        self.index.register(slot)
+        for watcher in slot.watchers:
+            self.mourned[watcher] = slot
+
+    def comfort(self, watcher: Watcher) -> None:
+        """``watcher`` waits for nothing that failed any more."""
+        slot = self.mourned.pop(watcher, None)
+        if slot is not None:
+            slot.watchers = tuple(each for each in slot.watchers if each != watcher)
+            if not slot.watchers:
+                self.index.discard(slot)
 
     def put_off(self, key: Hashable) -> None:
         """A computation failed: the entry, if there is one, is refreshed in the background after a pause only."""

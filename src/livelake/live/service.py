@@ -92,7 +92,13 @@ class LiveLake(Lake):
                 return await self._load(question, touch)
 
             overtaken = None if eager else _overtaken
-            watch.watched = self.refresher.watch(load, topic.publish, topic.fail, overtaken=overtaken)
+            watch.watched = self.refresher.watch(
+                load,
+                topic.publish,
+                topic.fail,
+                overtaken=overtaken,
+                release=lambda touch: self.cache.unwatch(None, touch),
+            )
         if watch.leaving is not None:
             watch.leaving.cancel()
             watch.leaving = None
