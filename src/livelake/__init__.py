@@ -3,6 +3,8 @@
 Importing this starts nothing, and does not import the web part.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from livelake.cache import AnalyticsCache, CacheDependency, CacheStats, Policy, ProactiveRefresh, windows
 from livelake.clock import Clock, SystemClock
 from livelake.errors import LivelakeError
@@ -12,6 +14,9 @@ from livelake.keys import KeyExpr, KeyTree
 from livelake.lake import Result, Why
 from livelake.live import Feed, LiveLake, open
 from livelake.token import Token
+
+if TYPE_CHECKING:
+    from livelake.events import ZenohBus
 
 __version__ = "0.1.0.dev0"
 
@@ -35,6 +40,15 @@ __all__ = [
     "SystemClock",
     "Token",
     "Why",
+    "ZenohBus",
     "open",
     "windows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ZenohBus":  # it needs livelake[zenoh]; nobody else shall wait for that import
+        from livelake.events import ZenohBus
+
+        return ZenohBus
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

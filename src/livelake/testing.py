@@ -90,6 +90,12 @@ class RecordingBus(Bus):
     def heard(self) -> Token:
         return self.bus.heard()
 
+    async def reached(self, token: Token, *, timeout: float = 5.0) -> None:
+        await self.bus.reached(token, timeout=timeout)
+
+    def blind(self) -> frozenset[KeyExpr]:
+        return self.bus.blind()
+
     def stats(self) -> BusStats:
         return self.bus.stats()
 

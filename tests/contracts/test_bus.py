@@ -5,31 +5,53 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import FrozenInstanceError
 from itertools import pairwise
 
 import pytest
 import pytest_asyncio
 
-from livelake.errors import ClosedError, EventError, KeyExprError
-from livelake.events import Bus, Change, Doubt, Event, LocalBus, Signal
+from events.through import Router
+from livelake.errors import BusyError, ClosedError, EventError, KeyExprError
+from livelake.events import Bus, Change, Doubt, Event, LocalBus, Signal, ZenohBus
 from livelake.keys import KeyExpr
 from livelake.testing import RecordingBus
 from livelake.token import Token
 
-BUSES: dict[str, Callable[[], Bus]] = {"local": LocalBus, "recording": RecordingBus}
+BUSES = ("local", "recording", "zenoh-embedded", "zenoh-client")
 
 
-@pytest.fixture(params=BUSES.values(), ids=BUSES.keys())
+@pytest.fixture(scope="module")
+def router() -> Iterator[Router]:
+    started = Router()
+    yield started
+    started.kill()
+
+
+@pytest.fixture(params=BUSES)
 def make_bus(request: pytest.FixtureRequest) -> Callable[[], Bus]:
-    return request.param
+    """What makes a bus that is still to be opened, by ``async with`` or `opened`."""
+    if request.param == "local":
+        return LocalBus
+    if request.param == "recording":
+        return RecordingBus
+    pytest.importorskip("zenoh", reason="the extra livelake[zenoh] is not installed")
+    if request.param == "zenoh-embedded":
+        return ZenohBus
+    endpoint = request.getfixturevalue("router").endpoint
+    return lambda: ZenohBus(connect=[endpoint])
+
+
+async def opened(make_bus: Callable[[], Bus]) -> Bus:
+    bus = make_bus()
+    return await bus.__aenter__()
 
 
 @pytest_asyncio.fixture
 async def bus(make_bus: Callable[[], Bus]) -> AsyncIterator[Bus]:
-    async with make_bus() as opened:
-        yield opened
+    async with make_bus() as entered:
+        yield entered
 
 
 def event(id: str = "1", type: str = "Todo", **more: object) -> Event:  # noqa: A002
@@ -428,6 +450,51 @@ async def test_a_publication_that_is_refused_in_a_handler_leaves_the_bus_working
     assert bus.stats().failed == 2
 
 
+# Reaching, and what it cannot vouch for
+
+
+async def test_what_was_published_here_is_reached_at_once(bus: Bus) -> None:
+    for token in (await bus.publish(event()), await bus.invalidate("a/**"), Token()):
+        await bus.reached(token, timeout=0.0)
+
+
+async def test_what_nobody_published_is_not_reached(bus: Bus) -> None:
+    token = await bus.publish(event())
+    beyond = Token(positions={lane: number + 1 for lane, number in token.positions.items()})
+    for never in (beyond, Token(positions={"elsewhere.1/Todo": 1}), Token(positions={"x": 1})):
+        with pytest.raises(BusyError, match="did not hear"):
+            await bus.reached(never, timeout=0.01)
+
+
+async def test_reaching_waits_across_loops_and_threads(bus: Bus) -> None:
+    token = await bus.publish(event())
+    (lane,) = token.positions
+    wanted = Token(positions={lane: token.positions[lane] + 20})
+    waiting = [asyncio.create_task(bus.reached(wanted, timeout=60)) for _ in range(3)]
+    elsewhere = asyncio.create_task(asyncio.to_thread(asyncio.run, bus.reached(wanted, timeout=60)))
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    assert not waiting[1].done()
+    await asyncio.to_thread(lambda: [bus.publish_nowait(event()) for _ in range(20)])
+    await asyncio.gather(*waiting[1:], elsewhere)
+    assert waiting[0].cancelled()
+
+
+async def test_waiting_ends_when_the_bus_closes(make_bus: Callable[[], Bus]) -> None:
+    bus = await opened(make_bus)
+    waiting = asyncio.create_task(bus.reached(Token(positions={"elsewhere.1/Todo": 1}), timeout=60))
+    await asyncio.sleep(0)
+    await bus.close()
+    with pytest.raises(ClosedError):
+        await waiting
+
+
+async def test_a_bus_that_lost_nothing_is_not_blind(bus: Bus) -> None:
+    bus.subscribe("events/Todo/**", Heard())
+    await bus.publish(event())
+    assert bus.blind() == frozenset()
+
+
 # Stats and closing
 
 
@@ -445,7 +512,7 @@ async def test_stats_count_and_are_frozen(bus: Bus) -> None:
 
 
 async def test_a_closed_bus_leaves_a_doubt_and_refuses(make_bus: Callable[[], Bus]) -> None:
-    bus = make_bus()
+    bus = await opened(make_bus)
     kept, gone, failing = Heard(), Heard(), Failing()
     bus.subscribe("events/**", failing)
     subscription = bus.subscribe("events/Todo/**", kept)
@@ -479,8 +546,8 @@ async def test_async_with_closes_also_after_an_error(make_bus: Callable[[], Bus]
     bus = make_bus()
 
     async def fail() -> None:
-        async with bus as opened:
-            assert opened is bus
+        async with bus as entered:
+            assert entered is bus
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from livelake.errors import EventError, UsageError
 from livelake.events import Change, Doubt, Event
-from livelake.events.codec import MAX_BYTES, decode, encode
+from livelake.events.codec import MAX_BYTES, decode, decode_at, encode
 from livelake.events.event import MAX_DEPTH, MAX_SEQUENCE
 from livelake.keys import KeyExpr
 
@@ -230,3 +230,45 @@ def test_every_signal_says_what_it_is_about() -> None:
     assert Change(KeyExpr("events/**")).key == "events/**"
     assert Doubt(KeyExpr("events/T/**"), "gap", "node/T").key == "events/T/**"
     assert Event(**GOOD, sequence=1).key == "events/Todo/42/1"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"payload": {"a": [1, None, "x", {"b": 2.5}]}},
+        {"payload": 2**63},
+        {"payload": "12345678901234567890123"},
+        {"time": datetime(2024, 1, 15, tzinfo=UTC), "origin": "api"},
+        {"aggregate_id": ""},
+        {"aggregate_id": "\ud800/*"},
+        {"aggregate_id": "x" * 950},
+        {"sequence": MAX_SEQUENCE},
+    ],
+)
+def test_an_event_is_read_under_its_key_as_anywhere(more: dict[str, object]) -> None:
+    sent = Event(**{"aggregate_type": "Todo", "aggregate_id": "1", "event_type": "Done", "sequence": 5, **more})
+    data = encode(sent)
+    assert decode_at(data, sent.key) == decode(data) == sent
+    assert type(decode_at(data, sent.key)) is Event
+    with pytest.raises(EventError):
+        decode_at(data, "events/Todo/other/5")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b'"sequence":-5',
+        b'"sequence":5,"origin":""',
+        b'"sequence":5,"time":"2024-01-01T00:00:00"',
+        b'"sequence":5,"payload":' + b"[" * 65 + b"]" * 65,
+        b'"sequence":5,"payload":123456789012345678901234567890',
+        b'"sequence":5,"aggregate":"a/b"',
+        b"",
+    ],
+)
+def test_what_is_no_event_is_none_under_its_key_either(fields: bytes) -> None:
+    data = b'{"aggregate_type":"T","aggregate_id":"1","event_type":"x"' + (b"," + fields if fields else b"") + b"}"
+    for key in ("events/T/1/5", "events/T/1/-5"):
+        with pytest.raises(EventError):
+            decode_at(data, key)

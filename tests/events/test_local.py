@@ -87,7 +87,7 @@ def test_a_signal_that_was_interrupted_is_delivered_with_the_next(monkeypatch: p
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(bus._tree), "match", lambda tree, key: interrupted(key))
+        patch.setattr(type(bus._delivery._tree), "match", lambda tree, key: interrupted(key))
         with pytest.raises(KeyboardInterrupt):
             bus.publish_nowait(event("a"))
     assert not heard

@@ -1,7 +1,7 @@
 """The command line: thin over the library. Every error is one line on standard error and a status of its own.
 
 Status 0: done. 1: it could not be done; the line says why. 2: the command was not understood (click's own).
-130: interrupted; for commands that run until they are stopped (demo, serve, watch) that is the normal end, 0.
+130: interrupted; for commands that run until they are stopped (demo, serve, watch, router) that is the normal end, 0.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import click
 from livelake import __version__
 from livelake.cli.demo import demo
 from livelake.cli.query import query, watch, why
+from livelake.cli.router import router
 from livelake.cli.serve import serve
 from livelake.cli.terminal import clean
 from livelake.errors import LivelakeError
@@ -27,7 +28,7 @@ def cli() -> None:
     """Answers of a DuckDB or DuckLake database: cached, provably fresh, pushed to whoever is watching."""
 
 
-for command in (demo, serve, query, watch, why):
+for command in (demo, serve, query, watch, why, router):
     cli.add_command(command)
 
 

@@ -1,8 +1,13 @@
-"""Events and the buses that carry them."""
+"""Events and the buses that carry them. `ZenohBus` is imported when it is asked for; it needs ``livelake[zenoh]``."""
+
+from typing import TYPE_CHECKING, Any
 
 from livelake.events.bus import Bus, BusStats, Handler, Subscription
 from livelake.events.event import Change, Doubt, Event, Signal
 from livelake.events.local import LocalBus
+
+if TYPE_CHECKING:
+    from livelake.events.zenoh import ZenohBus
 
 __all__ = [
     "Bus",
@@ -14,4 +19,13 @@ __all__ = [
     "LocalBus",
     "Signal",
     "Subscription",
+    "ZenohBus",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ZenohBus":
+        from livelake.events.zenoh import ZenohBus
+
+        return ZenohBus
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -145,6 +145,23 @@ class Bus(Protocol):
         """
 
     @abstractmethod
+    async def reached(self, token: Token, *, timeout: float = 5.0) -> None:
+        """Wait until what ``token`` speaks of was handled here, on whichever node it was published.
+
+        Only its positions count. A source that is over (it said goodbye, or was given up and all that it could
+        have said was doubted) counts as reached. Raises `BusyError` after ``timeout`` seconds, and `ClosedError`
+        if the bus is closed meanwhile. Cancellable; any loop.
+        """
+
+    @abstractmethod
+    def blind(self) -> frozenset[KeyExpr]:
+        """What the bus cannot vouch for at this moment: a change in there may be on its way and unheard.
+
+        What depends on it is not to be kept. Cheap; any thread. A scope comes in before the `Doubt` about it is
+        handed over, and goes after the doubt that ends it was taken.
+        """
+
+    @abstractmethod
     def stats(self) -> BusStats:
         """Counters; cheap, and read without stopping anybody."""
 
