@@ -144,16 +144,23 @@ def test_silence_is_a_doubt_and_blinds_until_it_is_back_which_is_another() -> No
     assert lanes.number(A, "Todo", 10, 0.6) == []
 
 
-def test_a_lost_token_is_silence_at_once() -> None:
+def test_a_lost_token_is_a_loss_unless_a_goodbye_comes_within_the_grace() -> None:
     lanes = heard()
-    assert said(lanes.gone(A, 0.1)) == [("token-lost", EVERYTHING)]
-    assert lanes.gone(A, 0.1) == []
+    assert lanes.gone(A, 0.1) == lanes.gone(A, 0.12) == []
+    assert lanes.tick(0.14) == []
+    assert said(lanes.tick(0.16)) == [("token-lost", EVERYTHING)]
     assert lanes.blind() == {EVERYTHING}
+    assert lanes.gone(A, 0.17) == lanes.tick(0.3) == []
+    lanes = heard()
+    lanes.gone(A, 0.1)
+    assert lanes.bye(A, {}, 0.12) == lanes.tick(0.2) == []
+    assert not lanes.blind()
 
 
 def test_a_lost_source_is_forgotten_after_a_last_doubt() -> None:
     lanes = heard()
-    lanes.gone(A, 0.1)
+    lanes.gone(A, 0.05)
+    assert said(lanes.tick(0.1)) == [("token-lost", EVERYTHING)]
     assert lanes.tick(1.6) == []
     assert said(lanes.tick(1.7)) == [("forgotten", EVERYTHING)]
     assert lanes.blind() == frozenset()
@@ -188,7 +195,8 @@ def test_two_runs_of_a_node_are_two_sources_and_the_old_one_goes_when_it_is_lost
     assert said(lanes.number(A, "Todo", 2, 0.1)) == [("gap", TODO)]  # still running: its numbers count
     lanes.gone(A, 0.2)
     lanes.heartbeat(A2, {}, 0.2)
-    assert said(lanes.tick(0.25)) == [("forgotten", EVERYTHING)]
+    assert said(lanes.tick(0.26)) == [("token-lost", EVERYTHING)]
+    assert said(lanes.tick(0.3)) == [("forgotten", EVERYTHING)]
     assert lanes.is_over(A)
     assert lanes.blind() == frozenset()
 

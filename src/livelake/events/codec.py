@@ -11,6 +11,7 @@ is msgspec's door.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import msgspec
 
 from livelake.errors import EventError, KeyExprError
 from livelake.events.event import MAX_DEPTH, MAX_SEQUENCE, Event
-from livelake.keys import decode_chunk, encode_chunk
+from livelake.keys import KeyExpr, decode_chunk, encode_chunk
 
 __all__ = ["MAX_BYTES", "decode", "decode_at", "encode"]
 
@@ -80,6 +81,7 @@ def decode_at(data: bytes, key: str) -> Event:
         _set(event, "sequence", wire.sequence)
         _set(event, "payload", wire.payload)
         _set(event, "origin", wire.origin)
+        event.__dict__["key"] = KeyExpr(key)
         return event
     event = decode(data)
     if event.sequence is None or event.key != key:
@@ -89,6 +91,7 @@ def decode_at(data: bytes, key: str) -> Event:
 
 _blank: Final[Any] = Event(aggregate_type="x", aggregate_id="x", event_type="x")
 _set: Final = msgspec.structs.force_setattr
+_is_safe_key = re.compile(r"events/[A-Za-z0-9_.~-]++/[A-Za-z0-9_.~-]++/[0-9]++").fullmatch
 _LONGEST_PLAIN_KEY: Final = 1_000  # so that the longest key of its aggregate fits, too
 
 
@@ -106,7 +109,8 @@ def _is_plain(wire: _Wire, data: bytes, key: str) -> bool:
         and sequence is not None
         and 0 <= sequence <= MAX_SEQUENCE
         and len(key) < _LONGEST_PLAIN_KEY
-        and f"events/{encode_chunk(type_)}/{encode_chunk(id_)}/{sequence}" == key
+        and f"events/{type_}/{id_}/{sequence}" == key
+        and _is_safe_key(key) is not None
         and (wire.payload is None or _is_shallow(data))
     )
 

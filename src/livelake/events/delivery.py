@@ -163,7 +163,10 @@ class Delivery:
                 with self._lock:
                     met = self._tree.match(signal.key)
                 try:
-                    _finish_all([(one.handle, signal) for one in (sorted(met) if len(met) > 1 else met)])
+                    if len(met) == 1:
+                        met.pop().handle(signal)
+                    else:
+                        _finish_all([(one.handle, signal) for one in sorted(met)])
                 except BaseException as error:
                     fatal = fatal or error
                 self._waiting.popleft()

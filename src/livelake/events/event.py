@@ -25,7 +25,7 @@ MAX_SEQUENCE: Final = 2**63 - 1
 _MAX_PARTS: Final = 1_000_000
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Something happened to one aggregate; published after its data was committed.
 
     ``aggregate_id`` is any text, also empty; ``aggregate_type`` and ``event_type`` are any text but the
@@ -66,17 +66,23 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> KeyExpr:
         """``events/{aggregate_type}/{aggregate_id}/{sequence}``; `EventError` while it has no sequence."""
+        known: KeyExpr | None = self.__dict__.get("key")
+        if known is not None:
+            return known
         if self.sequence is None:
             raise EventError(
                 f"this {self.aggregate_type} event has no sequence yet, and so no key; the bus assigns it on"
                 " publish, or pass sequence=. The key of all events of its aggregate is keys.instance(…)."
             )
-        return keys.event(self.aggregate_type, self.aggregate_id, self.sequence)
+        key: KeyExpr = keys.event(self.aggregate_type, self.aggregate_id, self.sequence)
+        self.__dict__["key"] = key
+        return key
 
     def numbered(self, sequence: int) -> Event:
         """This event with that sequence."""
         _check_sequence(sequence)
         numbered: Event = copy.copy(self)  # the rest has been checked, and a payload may be large
+        numbered.__dict__.pop("key", None)
         msgspec.structs.force_setattr(numbered, "sequence", sequence)
         return numbered
 

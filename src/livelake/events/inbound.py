@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from livelake.errors import EventError, KeyExprError
@@ -36,8 +36,6 @@ _BATCH: Final = 64  # messages between two looks at the clock
 _LOG_EVERY: Final = 10.0
 _NOTHING: Final[frozenset[KeyExpr]] = frozenset()
 
-_Item = tuple[Callable[..., None], tuple[Any, ...]]
-
 
 class Inbound:
     """The inbox, its thread, and the tracker, between `start` and `stop`. The ``on_…`` are callbacks, O(1)."""
@@ -50,7 +48,7 @@ class Inbound:
         self.undecodable = 0
         self.reasons: Counter[str] = Counter()
         self.links: set[str] = set()
-        self.box: Box[_Item] = Box(most_items, _MOST_BYTES)
+        self.box: Box[Any] = Box(most_items, _MOST_BYTES)  # messages; or tuples of what to call and with what
         self._own = own
         self._lanes = lanes
         self._delivery = delivery
@@ -90,11 +88,11 @@ class Inbound:
         self.received += 1
         size = len(sample.payload)
         if size > MAX_BYTES:  # let it go at once: a few of those would fill the memory
-            item: _Item = (self._handle_misfit, (str(sample.key_expr)[:4096], f"a payload of {size:,} bytes", None))
-            size = 0
+            misfit = (self._handle_misfit, (str(sample.key_expr)[:4096], f"a payload of {size:,} bytes", None))
+            taken = self.box.put(misfit, _OVERHEAD)
         else:
-            item = (self._handle_message, (sample,))
-        if not self.box.put(item, size + _OVERHEAD):
+            taken = self.box.put(sample, size + _OVERHEAD)
+        if not taken:
             self._overflowed = True
 
     def on_heartbeat(self, sample: Sample) -> None:
@@ -159,10 +157,12 @@ class Inbound:
         if item is not None:
             self._handle(item)
 
-    def _handle(self, item: _Item) -> None:
-        handle, arguments = item
+    def _handle(self, item: Any) -> None:
         try:
-            handle(*arguments)
+            if type(item) is tuple:
+                item[0](*item[1])
+            else:
+                self._handle_message(item)
         except Exception:
             _log.exception("a message could not be handled")
             self._tell([Doubt(frames.EVERYTHING, "internal")])

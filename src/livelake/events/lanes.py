@@ -70,6 +70,8 @@ class Source:
     learning: set[KeyExpr] = field(default_factory=set)
     """Scopes that are newly listened to, until the next heartbeat."""
     leaving: bool = False
+    parting: float | None = None
+    """When its token went, if it has not said goodbye: that may come in another queue."""
 
     @property
     def node(self) -> str:
@@ -174,12 +176,11 @@ class Lanes:
         return doubts
 
     def gone(self, name: str, now: float) -> list[Doubt]:
-        """Its liveliness token has gone, with no goodbye: it crashed, or the way to it did."""
+        """Its liveliness token has gone. If no goodbye comes within the grace, it crashed, or the way to it did."""
         source = self.sources.get(name)
-        if source is None or source.leaving or source.state is State.LOST:
-            return []
-        self._lose(source, now)
-        return [Doubt(EVERYTHING, "token-lost", name)]
+        if source is not None and source.parting is None and source.state is not State.LOST:
+            source.parting = now
+        return []
 
     def link_lost(self, now: float, *, alone: bool) -> list[Doubt]:
         """A link was lost, and who is behind it is not known; ``alone``: it was the last, and we want one."""
@@ -208,9 +209,10 @@ class Lanes:
             if source.leaving and not source.late:
                 self._forget(source)
             elif source.state is not State.LOST:
-                if now - source.heard_at > self._silence:
+                parted = source.parting is not None and looked_at - source.parting >= self._grace
+                if parted or now - source.heard_at > self._silence:
                     self._lose(source, now)
-                    doubts.append(Doubt(EVERYTHING, "silent", source.name))
+                    doubts.append(Doubt(EVERYTHING, "token-lost" if parted else "silent", source.name))
             elif now - source.since > self._patience or self._has_successor(source):
                 self._forget(source)
                 doubts.append(Doubt(EVERYTHING, "forgotten", source.name))
@@ -248,7 +250,7 @@ class Lanes:
         return source
 
     def _lose(self, source: Source, now: float) -> None:
-        source.state, source.since = State.LOST, now
+        source.state, source.since, source.parting = State.LOST, now, None
         self._unsure.add(source.name)
 
     def _forget(self, source: Source) -> None:
