@@ -280,10 +280,10 @@ class AnalyticsCache:
         """
         if source is not None:
             return self.apply_all((Change(KeyExpr(key), source, version),))
-        key = checked(key)
+        key, registry = checked(key), self._registry
         woken: list[Watcher] = []
-        with self._registry.lock:
-            count = self._registry.overtake(key, None, woken)
+        with registry.lock:
+            count = registry.overtake(key, None, woken)
         if woken:
             call(woken)
         return count

@@ -146,11 +146,9 @@ class Dependencies:
             self.register(slot)
 
     def take_rest(self, slot: AnySlot) -> None:
-        """Take out what else a taken slot is registered under, if anything."""
-        if slot.registered > 1:
-            for expression in slot.depends_on:
-                self._tree.discard(expression, slot)
-        slot.registered = 0
+        """Take out what else a taken slot is registered under."""
+        for expression in slot.depends_on:
+            self._tree.discard(expression, slot)
 
     def __len__(self) -> int:
         """How many slots are registered. Walks."""

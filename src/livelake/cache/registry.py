@@ -224,8 +224,10 @@ class Registry:
                 else:
                     taken += found.dissolve()
             elif found.registered:  # else it came before
-                index.take_rest(found)
-                plain = found.flight is None and not found.watchers and found.key not in failures
+                if found.registered > 1:
+                    index.take_rest(found)
+                found.registered = 0
+                plain = found.flight is None and not found.watchers and not (failures and found.key in failures)
                 if plain and (change is None or not found.has_seen(change)):
                     found.end(cause, now)  # what stands in the index is not stale yet
                     keys.append(found.key)

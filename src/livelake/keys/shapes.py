@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from livelake.keys.globs import Globs
-from livelake.keys.relation import intersects
+from livelake.keys.relation import chunk_intersects, intersects
 
 __all__ = [
     "NOTHING",
@@ -33,6 +33,8 @@ Table = dict[Hashable, Any]
 # From the chunks of a key to the literals to look for; where; the shape, if it sifts.
 Probe = tuple[Callable[[Sequence[str]], Hashable], Table, "Shape | None"]
 
+_FEW: Final = 8
+
 NOTHING: Final = object()
 """No value, where None may be one."""
 SAME: Final = object()
@@ -46,49 +48,59 @@ class Many(set[Any]):
 
 
 class Sieve:
-    """The expressions of one shape and the same literals that a look-up cannot tell apart, by name."""
+    """The expressions of one shape and the same literals that a look-up cannot tell apart, by name.
 
-    __slots__ = ("_at", "_globs", "_odd")
+    A few are tried one by one; many that differ in a chunk with ``$*`` are found by `Globs`.
+    """
+
+    __slots__ = ("_all", "_at", "_globs")
 
     def __init__(self, at: int | None) -> None:
         """``at`` is the place of the one chunk with ``$*``, which is the name; None: the whole text is."""
         self._at = at
-        self._globs: Globs[Any] = Globs()
-        self._odd: dict[str, Any] = {}
+        self._all: dict[str, Any] = {}
+        self._globs: Globs[None] | None = None  # of the names, once they are many
 
     def __len__(self) -> int:
-        return len(self._globs) + len(self._odd)
+        return len(self._all)
 
     def name(self, expr: str, chunks: Sequence[str]) -> str:
         """What ``expr`` is called here."""
         return expr if self._at is None else chunks[self._at]
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self._odd.get(name, default) if self._at is None else self._globs.get(name, default)
+        return self._all.get(name, default)
 
     def put(self, name: str, held: Any) -> None:
-        if self._at is None:
-            self._odd[name] = held
-        else:
-            if name in self._globs:
-                self._globs.remove(name)
-            self._globs.add(name, held)
+        new = name not in self._all
+        self._all[name] = held
+        if self._at is None or not new:
+            return
+        if self._globs is not None:
+            self._globs.add(name, None)
+        elif len(self._all) > _FEW:
+            self._globs = Globs()
+            for each in self._all:
+                self._globs.add(each, None)
 
     def remove(self, name: str) -> None:
         """Take away ``name``, which is there."""
-        if self._at is None:
-            del self._odd[name]
-        else:
+        del self._all[name]
+        if self._globs is not None:
             self._globs.remove(name)
 
     def items(self) -> list[tuple[str, Any]]:
-        return list(self._odd.items()) if self._at is None else self._globs.items()
+        return list(self._all.items())
 
     def fitting(self, key: str, chunks: Sequence[str]) -> list[tuple[str, Any]]:
         """What meets the key, which has no wildcard, no verbatim chunk, and this shape's literals."""
+        if self._globs is not None:
+            assert self._at is not None
+            return [(name, self._all[name]) for name, _ in self._globs.fitting(chunks[self._at])]
         if self._at is None:
-            return [(name, held) for name, held in self._odd.items() if intersects(name, key)]
-        return self._globs.fitting(chunks[self._at])
+            return [(name, held) for name, held in self._all.items() if intersects(name, key)]
+        chunk = chunks[self._at]
+        return [(name, held) for name, held in self._all.items() if chunk_intersects(name, chunk)]
 
 
 class Shape:
@@ -163,13 +175,15 @@ class Shape:
 class Part:
     """The expressions that begin with the same two literal chunks, by their shapes; or all others."""
 
-    __slots__ = ("head", "pairs", "probes", "tables")
+    __slots__ = ("count", "found", "head", "pairs", "tables")
 
     def __init__(self, head: tuple[str, ...] = ()) -> None:
         self.head = head
         self.pairs = 0
         self.tables: dict[Shape, Table] = {}
-        self.probes: dict[int, tuple[Probe, ...]] = {}  # by how many chunks a key has; see `probe`
+        self.count = -1
+        self.found: tuple[Probe, ...] = ()
+        """What `probe` said last, and for how many chunks; most keys have as many."""
 
     def probe(self, count: int) -> tuple[Probe, ...]:
         """Where to look for a key of ``count`` chunks."""
@@ -178,20 +192,20 @@ class Part:
             for shape, table in self.tables.items()
             if shape.takes(count)
         )
-        self.probes[count] = found
+        self.count, self.found = count, found
         return found
 
     def grow(self, shape: Shape) -> Table:
         """A table for a shape that has none."""
         table = self.tables[shape] = {}
-        self.probes.clear()
+        self.count = -1
         return table
 
     def tidy(self) -> None:
         """Let go of empty tables."""
         for shape in [shape for shape, table in self.tables.items() if not table]:
             del self.tables[shape]
-            self.probes.clear()
+            self.count = -1
 
 
 def shape_of(chunks: Sequence[str]) -> Shape:

@@ -127,7 +127,7 @@ class KeyTree(Generic[V]):
             return found
         count = len(chunks)
         for part in self._parts_of(chunks):
-            for literals, table, shape in part.probes.get(count) or part.probe(count):
+            for literals, table, shape in part.found if part.count == count else part.probe(count):
                 if (held := table.get(literals(chunks), NOTHING)) is NOTHING:
                     continue
                 if shape is None:
@@ -149,14 +149,14 @@ class KeyTree(Generic[V]):
         count = len(chunks)
         part, before = self._rest, 0
         if part.pairs:
-            for literals, table, shape in part.probes.get(count) or part.probe(count):
+            for literals, table, shape in part.found if part.count == count else part.probe(count):
                 if (held := table.pop(literals(chunks), NOTHING)) is not NOTHING:
                     _unpack(held, shape, table, key, chunks, taken)
             before = len(taken)
             part.pairs -= before
         beside = self._parts.get(chunks[1]) if count > 1 else None
         if beside is not None and (at := beside.get(chunks[0])) is not None and at.pairs:
-            for literals, table, shape in at.probes.get(count) or at.probe(count):
+            for literals, table, shape in at.found if at.count == count else at.probe(count):
                 if (held := table.pop(literals(chunks), NOTHING)) is not NOTHING:
                     if shape is None and type(held) is not Many:
                         taken.append(held)
@@ -291,10 +291,12 @@ def _unpack(held: Any, shape: Shape | None, table: Table, key: str, chunks: list
         _extend(taken, held)
         return
     sieve: Sieve = held
-    for name, inner in sieve.fitting(key, chunks):
+    fitting = sieve.fitting(key, chunks)
+    for _, inner in fitting:
         _extend(taken, inner)
-        sieve.remove(name)
-    if sieve:
+    if len(fitting) < len(sieve):
+        for name, _ in fitting:
+            sieve.remove(name)
         table[shape.literals(chunks)] = sieve
 
 
