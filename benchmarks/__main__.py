@@ -10,7 +10,7 @@ import sys
 
 from benchmarks.harness import ROOT, Settings, record
 
-QUESTIONS = ("hit", "query_hit", "apply", "stampede", "memory", "correctness", "first_path")
+QUESTIONS = ("hit", "query_hit", "footprint", "apply", "stampede", "memory", "correctness", "first_path", "bus")
 
 
 def main() -> int:

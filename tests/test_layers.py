@@ -31,7 +31,7 @@ DOORS = {
     "duckdb": {"engine"},
     "nanoarrow": {"engine"},
     "moka_py": {"cache/store.py"},
-    "msgspec": {"events", "web/api.py"},
+    "msgspec": {"engine/reading.py", "events", "web/api.py"},
     "starlette": {"web"},
     "uvicorn": {"web/serve.py"},
     "click": {"cli"},

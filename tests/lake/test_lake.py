@@ -179,7 +179,7 @@ async def test_a_flush_under_a_read_loses_no_rows(ducklake: LiveLake, monkeypatc
 @pytest.mark.parametrize(
     "sql",
     [
-        "SELECT DISTINCT filename FROM orders",
+        "SELECT DISTINCT filename FROM orders ORDER BY ALL",
         "SELECT file_row_number FROM orders",
         "FROM ducklake_list_files('sales', 'orders')",
         "FROM ducklake_current_snapshot('sales')",

@@ -5,17 +5,21 @@ The only package that imports duckdb and nanoarrow. It knows nothing of caches, 
 
 from livelake.engine.connection import Engine
 from livelake.engine.counters import EngineStats
+from livelake.engine.definitions import Definitions
 from livelake.engine.extensions import load
+from livelake.engine.moments import Step
 from livelake.engine.pool import Job, Pool
 from livelake.engine.quote import identifier, literal
 from livelake.engine.reading import FileRef, Reads, TableRef, reads
 from livelake.engine.result import ArrowData, Column
 from livelake.engine.session import Parameters, Session
 from livelake.engine.statement import Statement, gate
+from livelake.engine.zone import Zone, Zones
 
 __all__ = [
     "ArrowData",
     "Column",
+    "Definitions",
     "Engine",
     "EngineStats",
     "FileRef",
@@ -25,7 +29,10 @@ __all__ = [
     "Reads",
     "Session",
     "Statement",
+    "Step",
     "TableRef",
+    "Zone",
+    "Zones",
     "gate",
     "identifier",
     "literal",

@@ -10,25 +10,29 @@ from __future__ import annotations
 from typing import Final
 
 
-def _names(text: str) -> frozenset[str]:
+def names(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
-VOLATILE: Final = _names(
+VOLATILE: Final = names(
     "current_connection_id current_query current_query_id current_transaction_id currval gen_random_uuid "
     "json_execute_serialized_sql json_serialize_plan "
     "nextval pg_sleep random setseed sleep_ms stats txid_current uuid uuidv4 uuidv7 write_log"
 )
 """Another answer each time. ``error`` is flagged volatile too, and left out: it stands in every scalar subquery."""
 
-TIME: Final = _names(
+TIME: Final = names(
     "ago current_date current_localtime current_localtimestamp current_time current_timestamp get_current_time "
     "get_current_timestamp localtime localtimestamp now pg_conf_load_time pg_postmaster_start_time today "
     "transaction_timestamp"
 )
 """Another answer later. One-argument ``age`` belongs here and is found by its number of arguments."""
 
-SESSION: Final = _names(
+TIME_WORDS: Final = names("current_date current_time current_timestamp localtime localtimestamp")
+"""Those of `TIME` that SQL writes without parentheses."""
+
+SESSION: Final = names(
     "current_catalog current_database current_role current_schema current_schemas current_setting current_user "
     "getvariable in_search_path session_user user version"
 )
@@ -38,13 +42,13 @@ SESSION_WORDS: Final = frozenset({"current_catalog", "current_role", "current_us
 """Those of `SESSION` that SQL writes without parentheses. ``user`` is left out: it is a usual column name, and
 DuckDB's only user is ``duckdb``."""
 
-HARMLESS: Final = _names(
+HARMLESS: Final = names(
     "duckdb_keywords generate_series icu_calendar_names json_each json_tree pragma_platform pragma_version range "
     "repeat repeat_row summary test_all_types test_vector_types unnest"
 )
 """Table functions whose rows follow from their arguments."""
 
-FILES: Final = _names(
+FILES: Final = names(
     "delta_scan glob iceberg_scan parquet_bloom_probe parquet_file_metadata parquet_full_metadata "
     "parquet_kv_metadata parquet_metadata parquet_scan parquet_schema read_blob read_csv read_csv_auto "
     "read_duckdb read_json read_json_auto read_json_objects read_json_objects_auto read_ndjson read_ndjson_auto "
@@ -59,13 +63,13 @@ only then (``ducklake_snapshots`` also changes when snapshots expire, which is n
 HISTORY: Final = frozenset({"table_changes", "table_deletions", "table_insertions"})
 """DuckLake's change feed, with or without the prefix ``ducklake_``; its plan scans a table between two snapshots."""
 
-_LAKE_WRITERS: Final = _names(
+_LAKE_WRITERS: Final = names(
     "add_data_files cleanup_old_files commit delete_orphaned_files expire_snapshots flush_inlined_data "
     "merge_adjacent_files rewrite_data_files set_commit_message set_option"
 )
 
 CHANGING: Final = (
-    _names(
+    names(
         "checkpoint disable_logging disable_profiling enable_logging enable_profiling force_checkpoint "
         "json_execute_serialized_sql load_aws_credentials mysql_execute mysql_query nextval postgres_attach "
         "postgres_execute postgres_query setseed sqlite_attach sqlite_query truncate_duckdb_logs write_log"
@@ -75,7 +79,7 @@ CHANGING: Final = (
 )
 """Functions that change data or state though a SELECT may call them, and those that run SQL we cannot see."""
 
-OPERATORS: Final = _names(
+OPERATORS: Final = names(
     "AGGREGATE_AND_GROUP_BY ANY_JOIN ASOF_JOIN COMPARISON_JOIN CROSS_PRODUCT CTE_REF DELIM_GET DELIM_JOIN "
     "DEPENDENT_JOIN DISTINCT DUMMY_SCAN EXCEPT EXPRESSION_GET FILTER GET INTERSECT JOIN LIMIT MATERIALIZED_CTE "
     "ORDER_BY PIVOT POSITIONAL_JOIN PROJECTION RECURSIVE_CTE SAMPLE TOP_N UNION UNNEST WINDOW"

@@ -5,8 +5,8 @@ tables that an optimised plan loses to statistics. The syntax tree adds what bin
 the moment of an ``AT`` clause, the patterns behind file names.
 
 It fails closed. A plan node, table function or scan that is not known by name lands in ``unknown``; what cannot
-be planned is ``planned=False`` with DuckDB's reason. Unseen stays what a *view* computes from the time for a
-LIMIT, for a constant argument of an aggregate, or for an ``AT`` that still points at the present.
+be planned is ``planned=False`` with DuckDB's reason. What views and macros hide by folding (a LIMIT made of
+``now()``) is told by their definitions, see `hidden`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
+import msgspec
+
 from livelake.engine import functions
+from livelake.engine.moments import Present, Step, present
 from livelake.engine.statement import nodes
 
+Hidden = Callable[[frozenset[str], frozenset[str]], frozenset[str]]
 Obstacle = Literal["planned", "changes", "volatile", "session", "time", "files", "unknown"]
 
 _BOUND: Final = frozenset({"BOUND_FUNCTION", "BOUND_AGGREGATE", "BOUND_WINDOW"})
@@ -52,7 +56,8 @@ class FileRef:
 class Reads:
     """Everything that an answer follows from, besides the SQL text and its parameters.
 
-    ``catalogs`` are those on which it depends as a whole (a query of their snapshots). ``volatile``, ``time`` and
+    ``catalogs`` are those on which it depends as a whole (a query of their snapshots). ``steps`` is what it makes
+    of the present that stands still for a while. ``volatile``, ``time`` (which does not stand still) and
     ``session`` are function names; ``changes`` what it would change. ``targets`` are the tables that a writing
     statement names. ``unknown`` says what we did not recognise. ``given`` are the functions that parameters go into,
     and "AT": among them is what decides by value which table is meant (``query_table($t)``, a macro that calls it).
@@ -61,6 +66,7 @@ class Reads:
     tables: frozenset[TableRef] = frozenset()
     catalogs: frozenset[str] = frozenset()
     files: frozenset[FileRef] = frozenset()
+    steps: frozenset[Step] = frozenset()
     time: frozenset[str] = frozenset()
     volatile: frozenset[str] = frozenset()
     session: frozenset[str] = frozenset()
@@ -89,7 +95,7 @@ class Reads:
 
     @property
     def cacheable(self) -> bool:
-        """Whether the answer stays right until one of ``tables`` (not pinned) or ``catalogs`` changes."""
+        """Whether it stays right until one of ``tables`` (not pinned) or ``catalogs`` changes, or a step is over."""
         return not self.obstacles
 
     @property
@@ -108,21 +114,47 @@ _SAYS: Final[dict[Obstacle, str]] = {
 }
 
 
-def reads(plan_json: str, parse_json: str, *, heads: Mapping[str, int] | None = None) -> Reads:
+def reads(
+    plan_json: str, parse_json: str, *, heads: Mapping[str, int] | None = None, hidden: Hidden | None = None
+) -> Reads:
     """What the statement behind `Session.plan` and `Session.parse` reads.
 
     ``heads`` gives the snapshot at which each DuckLake catalog was planned. With it a scan of any other snapshot,
     or one that the text names by number, is ``pinned``, and one that the text does not explain (an ``AT`` inside
-    a view may move with time) is ``unknown``. Without it only the change feed counts as pinned.
+    a view may move with time) is ``unknown``. Without it only the change feed counts as pinned. ``hidden`` is asked
+    where the text names what the plan does not show, views and macros that is: given these names and what the plan
+    calls, it says what else may be in them (`Definitions.hidden`).
     """
-    written = _Written.of(json.loads(parse_json))
-    plan = json.loads(plan_json)
+    tree, plan = _decoded(parse_json), _decoded(plan_json)
+    written = _Written('"PARAMETER"' in parse_json)
+    for node in nodes(tree):
+        written.take(node)
     if plan.get("error") or not plan.get("plans"):
         return written.reads(planned=False, reason=_reason(plan))
     bound = _Bound(heads)
-    for node in nodes(plan):
+    for node in nodes(plan, _PLAIN):
         bound.take(node)
-    return bound.reads(written)
+    # The walks that look at the shapes around now() are worth their time only where there is one.
+    shown = present(plan) if bound.called & functions.TIME else _NO_TIME
+    if (written.called | written.words) & functions.TIME:
+        shown = written.join(present(tree, frozenset(bound.columns)), shown)
+    elsewhere = (written.tables - bound.named) | (written.called - bound.called)
+    if hidden is not None and elsewhere:
+        bound.unknown |= hidden(frozenset(elsewhere), frozenset(bound.called))
+    return bound.reads(written, shown)
+
+
+# What lies under these keys of a plan is a type, a name or a number: more than half of it, and none of interest.
+_PLAIN: Final = frozenset({"return_type", "returned_types", "arguments", "names", "column_indexes"})
+_NO_TIME: Final = Present(frozenset(), frozenset())
+
+
+def _decoded(text: str) -> dict[str, Any]:
+    """Twice as fast as `json`, which is still needed for what is no JSON: DuckDB writes infinity as a number."""
+    try:
+        return msgspec.json.decode(text)  # type: ignore[no-any-return]
+    except msgspec.DecodeError:
+        return json.loads(text)  # type: ignore[no-any-return]
 
 
 def _reason(plan: dict[str, Any]) -> str:
@@ -138,47 +170,52 @@ def _shown(item: object) -> str:
 class _Written:
     """What the syntax tree says."""
 
+    has_parameters: bool
     called: set[str] = field(default_factory=set)
     words: set[str] = field(default_factory=set)  # column names without a qualifier
-    moments: set[str] = field(default_factory=set)  # words and calls inside AT clauses and table functions
-    travelled: set[str] = field(default_factory=set)  # tables with an AT clause
+    moments: set[str] = field(default_factory=set)  # words and calls inside AT clauses
+    folded: list[Any] = field(default_factory=list)  # what DuckDB may fold to a constant before it plans
+    tables: set[str] = field(default_factory=set)  # names of tables, views and CTEs
+    travelled: set[str] = field(default_factory=set)  # those with an AT clause
     files: set[FileRef] = field(default_factory=set)
     scanned: Counter[str] = field(default_factory=Counter)  # table functions, and how often
     given: set[str] = field(default_factory=set)  # functions and clauses that contain a parameter
 
-    @classmethod
-    def of(cls, tree: dict[str, Any]) -> _Written:
-        found = cls()
-        for node in nodes(tree):
-            found._take(node)
-        return found
-
-    def _take(self, node: dict[str, Any]) -> None:
+    def take(self, node: dict[str, Any]) -> None:
         if "function_name" in node:
             self.called.add(node["function_name"].lower())
-            if _has_parameter(node):
+            if self.has_parameters and _has_parameter(node):
                 self.given.add(node["function_name"].lower())
-        if _has_parameter(node.get("at_clause")):
+        if self.has_parameters and _has_parameter(node.get("at_clause")):
             self.given.add("AT")
         if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
             self.words.add(node["column_names"][0].lower())
         if node.get("type") == "BASE_TABLE":
+            self.tables.add(node["table_name"].lower())
             if node.get("at_clause"):
                 self.travelled.add(node["table_name"].lower())
                 self.moments |= _words(node["at_clause"])
             if not node.get("schema_name") and _FILE_NAME.search(node["table_name"]):
                 self.files.add(FileRef("file", node["table_name"]))
+        if node.get("type") == "LIMIT_MODIFIER" or node.get("type") == "LIMIT_PERCENT_MODIFIER":
+            self.folded.append(node)
         if node.get("type") == "TABLE_FUNCTION":
-            self.moments |= _words(node["function"].get("children"))
+            arguments = node["function"].get("children") or []
+            self.folded.append(arguments)
             name = node["function"]["function_name"].lower()
             self.scanned[name] += 1
             if name in functions.FILES:
-                first = node["function"]["children"][:1]
-                self.files |= {FileRef(name, path) for path in _texts(first)}
+                self.files |= {FileRef(name, path) for path in _texts(arguments[:1])}
 
-    @property
-    def time(self) -> set[str]:
-        return (self.called | self.moments) & functions.TIME
+    def join(self, written: Present, shown: Present) -> Present:
+        """The present as the text has it and as the plan shows it.
+
+        A step that the plan does not show was folded, or is a macro of a function's name: nothing vouches for it.
+        """
+        folded = present(self.folded)
+        hidden = {step.function for step in (written.steps | folded.steps) - shown.steps}
+        at = self.moments & functions.TIME
+        return Present(shown.steps, shown.free | written.free | folded.free | hidden | at)
 
     def explains(self, table: str) -> bool:
         """Whether the text itself asks for a past state of ``table``."""
@@ -188,7 +225,7 @@ class _Written:
     def reads(self, *, planned: bool, reason: str | None) -> Reads:
         return Reads(
             files=frozenset(self.files),
-            time=frozenset(self.time),
+            time=frozenset((self.called | self.moments) & functions.TIME),
             volatile=frozenset(self.called & functions.VOLATILE),
             session=frozenset(self.called & functions.SESSION),
             changes=frozenset(self.called & functions.CHANGING),
@@ -207,6 +244,7 @@ class _Bound:
         self.targets: set[TableRef] = set()
         self.catalogs: set[str] = set()
         self.called: set[str] = set()
+        self.named: set[str] = set()  # the tables, in lower case
         self.files: set[FileRef] = set()
         self.file_functions: set[str] = set()
         self.unknown: set[str] = set()
@@ -226,7 +264,7 @@ class _Bound:
             self.called.add(name)
             self.ages |= name == "age" and len(node.get("children", ())) == 1
 
-    def reads(self, written: _Written) -> Reads:
+    def reads(self, written: _Written, shown: Present) -> Reads:
         tables = {self._table(ref, is_feed, written) for ref, is_feed in self.scans}
         called = self.called | written.called
         words = (written.words & functions.SESSION_WORDS) - self.columns
@@ -234,12 +272,12 @@ class _Bound:
         hidden = {name for name, count in self.folded.items() if count > written.scanned[name]}
         hidden |= self.file_functions if not written.files else set()
         self.unknown |= {f"{name} inside a view or macro" for name in hidden}
-        time = (self.called & functions.TIME) | written.time
         return Reads(
             tables=frozenset(tables),
             catalogs=frozenset(self.catalogs),
             files=frozenset(written.files or self.files),
-            time=frozenset(time | ({"age"} if self.ages else set())),
+            steps=shown.steps,
+            time=shown.free | ({"age"} if self.ages else set()),
             volatile=frozenset((called & functions.VOLATILE) | ({"SAMPLE"} if self.is_sampled else set())),
             session=frozenset((called & functions.SESSION) | words | self.temporary),
             changes=frozenset((called & functions.CHANGING) | self.changes),
@@ -268,9 +306,10 @@ class _Bound:
             if not is_feed and any(_is_virtual(each.get("index", 0)) for each in node.get("column_indexes", ())):
                 self.unknown.add(f"how the rows of {data['table_name']} are stored (filename, rowid and their like)")
             ref = TableRef(
-                data["catalog_name"], data["schema_name"], data["table_name"], data["snapshot"]["snapshot_id"]
+                data["catalog_name"], data["schema_name"], data["table_name"], data["snapshot"].get("snapshot_id", 0)
             )
             self.scans[ref, is_feed] += 1
+            self.named.add(ref.table.lower())
         elif name == "seq_scan" and data.get("table"):
             self._plain(TableRef(data["catalog"], data["schema"], data["table"]))
         elif name in functions.CATALOG:
@@ -290,6 +329,7 @@ class _Bound:
             self.temporary.add(f"temporary table {ref.table}")
         else:
             self.scans[ref, False] += 1
+            self.named.add(ref.table.lower())
 
     def _unknown(self, name: str) -> set[str]:
         self.unknown.add(name)

@@ -24,6 +24,7 @@ from livelake.engine.counters import Counters
 from livelake.engine.door import FatalError, Interrupted, translate
 from livelake.engine.interrupt import Interrupter
 from livelake.engine.literals import value_literal
+from livelake.engine.quote import literal
 from livelake.engine.result import ArrowData
 from livelake.errors import ClosedError, InternalError, LivelakeError, ParameterError, QueryError
 
@@ -45,6 +46,12 @@ _PLAN_OF_TREE: Final = (
     "SELECT system.main.json_serialize_plan(system.main.json_deserialize_sql(?::JSON), optimize := false)"
 )
 _PARSE: Final = "SELECT system.main.json_serialize_sql(?)"
+# Both at once, with the text in place of a parameter and without what is empty: 1.1 ms where the two take 1.7.
+_SHORT: Final = "skip_null := true, skip_empty := true, skip_default := true"
+_BOTH: Final = (
+    f"SELECT system.main.json_serialize_plan({{0}}, optimize := false, {_SHORT}),"
+    f" system.main.json_serialize_sql({{0}}, {_SHORT})"
+)
 
 
 class Host(Protocol):
@@ -126,6 +133,16 @@ class Session:
                 if not planned.startswith('{"error":true'):
                     return planned
         return self._scalar(_PLAN, sql)
+
+    def texts(self, sql: str, params: Parameters = None) -> tuple[str, str]:
+        """`plan` and `parse` for `reads`, as one statement where there are no parameters."""
+        if params:
+            return self.plan(sql, params), self.parse(sql)
+        both = _BOTH.format(literal(sql))
+        found = self._run(sql, lambda cursor: cursor.execute(both).fetchone())
+        if found is None:
+            raise InternalError(f"DuckDB gave no row for {both}")
+        return str(found[0]), str(found[1])
 
     def _expression(self, written: str) -> Any:
         """The syntax tree of one expression."""

@@ -8,13 +8,16 @@ and macros is not seen here but in the plan: refuse `Reads.changes`, too.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from livelake.engine.functions import CHANGING
 from livelake.engine.session import Session
 from livelake.errors import QueryError
+
+_WORD: Final = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +61,23 @@ def called(parse_json: str) -> frozenset[str]:
     )
 
 
-def nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a JSON tree, parents first."""
+def nodes(tree: Any, without: frozenset[str] = frozenset()) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON tree, parents first, but for what lies under the keys in ``without``."""
     pending = [tree]
     while pending:
         node = pending.pop()
-        if isinstance(node, dict):
+        if type(node) is dict:  # JSON has no subclasses, and this loop is on the path of every new text
             yield node
-            pending.extend(node.values())
-        elif isinstance(node, list):
-            pending.extend(node)
+            pending += [
+                value
+                for key, value in node.items()
+                if (type(value) is dict or type(value) is list) and key not in without
+            ]
+        elif type(node) is list:
+            pending += node
 
 
 def _may_change(sql: str) -> bool:
     """Whether the text can name one of `CHANGING`; ``U&"…"`` can spell anything."""
     text = sql.lower()
-    return "u&" in text or any(name in text for name in CHANGING)
+    return "u&" in text or not CHANGING.isdisjoint(_WORD.findall(text))

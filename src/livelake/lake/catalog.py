@@ -1,44 +1,66 @@
-"""Catalogs: what a URI means, and how it is attached.
+"""Catalogs: what a URI means. Pure; `attachment` attaches them.
 
-    ducklake:sales.ducklake              a DuckLake whose catalog is a DuckDB file (one process at a time)
-    ducklake:sqlite:sales.sqlite         … a SQLite file (several processes on one machine)
-    ducklake:postgres:dbname=sales …     … a PostgreSQL database (several machines)
-    sales.duckdb                         a plain DuckDB file
-    :memory:                             an empty database in this process
+    ducklake:sales.ducklake                  a DuckLake whose catalog is a DuckDB file (one process at a time)
+    ducklake:sqlite:sales.sqlite             … a SQLite file (several processes on one machine)
+    ducklake:postgres:dbname=sales …         … a PostgreSQL database (several machines)
+    ducklake:https://example.org/space.db    … a file on a server, also s3:// and hf://; read-only
+    embedded:package/space.db                … a file inside a Python package; read-only
+    sales.duckdb                             a plain DuckDB file
+    :memory:                                 an empty database in this process
 
-Paths become absolute here, once: DuckLake would resolve a relative data path against whatever the working
-directory happens to be.
+A lake's URI may end in ``?data_path=…``: where its data lie, if that is not beside the catalog or as the catalog
+says; a new PostgreSQL lake needs it. Paths become absolute here, once: DuckLake would resolve a relative data path
+against whatever the working directory happens to be.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
-from livelake.engine import Engine, Session, identifier, literal
-from livelake.errors import NotFoundError, QueryError, SourceError, UsageError
+from livelake.engine import identifier
+from livelake.errors import UsageError
+from livelake.lake.credentials import printable, without_password
+
+_REMOTE = ("http", "https", "s3", "hf")
+_DATA_PATH = re.compile(r"[?&]data_path=(?P<path>[^?]*)$")
 
 
 class Log(Enum):
     """Where a catalog's commits can be read."""
 
-    DUCKDB = "duckdb"  # a DuckLake catalog in a DuckDB file
+    DUCKDB = "duckdb"  # a DuckLake catalog in a file that no other process writes
     SQLITE = "sqlite"
     POSTGRES = "postgres"
     NONE = "none"  # not a lake: our own writes are counted instead
 
 
+class Origin(Enum):
+    """Where the catalog itself lies, and with that who may change it."""
+
+    LOCAL = "local"  # a file or server that is read and written in place
+    REMOTE = "remote"  # a file on a server: replaced there, read here
+    PACKAGE = "package"  # a file inside a Python package: it stands still
+
+
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """One attached database. ``path`` is the catalog's file, None where there is none."""
+    """One database to attach. ``path`` is the catalog's file, None where there is none.
+
+    ``uri`` can be shown: it holds no password. ``target`` is what is really opened, and is in no `repr`.
+    """
 
     name: str
     uri: str
     log: Log
     path: Path | None = None
+    origin: Origin = Origin.LOCAL
+    data_path: str | None = None
+    target: str = field(default="", repr=False)
+    password: str | None = field(default=None, repr=False)
 
     @property
     def is_lake(self) -> bool:
@@ -46,9 +68,9 @@ class Catalog:
         return self.log is not Log.NONE
 
     @property
-    def metadata(self) -> str:
-        """The quoted name under which DuckLake attaches the catalog's own tables."""
-        return identifier(f"__ducklake_metadata_{self.name}")
+    def is_frozen(self) -> bool:
+        """Whether nobody can write it through this process: it is replaced as a whole, or never changes."""
+        return self.origin is not Origin.LOCAL
 
     @property
     def keeper(self) -> str:
@@ -61,77 +83,86 @@ def parse(uri: str, name: str | None = None) -> Catalog:
     scheme, _, rest = uri.partition(":")
     if uri == ":memory:":
         return Catalog(name or "memory", uri, Log.NONE)
-    if scheme != "ducklake":
+    if scheme not in ("ducklake", "embedded"):
         if re.match(r"[a-z][a-z0-9+.-]+://", uri):
-            raise UsageError(f"{uri!r} is not a database that can be attached; write ducklake:{uri} for a DuckLake")
+            shown = printable(uri)
+            raise UsageError(
+                f"{shown!r} is not a database that can be attached; write ducklake:{shown} for a DuckLake"
+            )
         path = Path(uri).expanduser().absolute()
         return Catalog(_name(name, path.stem, uri), uri, Log.NONE, path)
+    data_path = None
+    if found := _DATA_PATH.search(rest):
+        rest, data_path = rest[: found.start()], _folder(found["path"])
+    if scheme == "embedded":
+        return _embedded(rest, name, uri, data_path)
     if not rest:
         raise UsageError(f"{uri!r} names no catalog; write for example ducklake:sqlite:sales.sqlite")
     backend, _, target = rest.partition(":")
     if backend == "postgres":
-        database = re.search(r"dbname=(\S+)", target)
-        return Catalog(_name(name, database.group(1) if database else "lake", uri), uri, Log.POSTGRES)
-    log = Log.SQLITE if backend == "sqlite" else Log.DUCKDB
-    path = Path(target if backend in ("sqlite", "duckdb") else rest).expanduser().absolute()
-    return Catalog(_name(name, path.stem, uri), uri, log, path)
-
-
-def attach(engine: Engine, session: Session, catalog: Catalog, *, read_only: bool, create: bool) -> None:
-    """Attach ``catalog`` under its name. Raises `SourceError` when it is not there or not what it should be."""
-    path = catalog.path
-    if path is not None and not path.exists():
-        if read_only or not create:
-            raise SourceError(f"{catalog.uri}: there is no file {path}; check the path, or create the database first")
-        if not path.parent.is_dir():
-            raise SourceError(f"{catalog.uri}: there is no folder {path.parent} to create {path.name} in")
-    if catalog.log is Log.NONE:
-        _attach_plain(session, catalog, read_only=read_only)
-    else:
-        _attach_lake(engine, session, catalog, read_only=read_only, is_new=path is not None and not path.exists())
-
-
-def _attach_plain(session: Session, catalog: Catalog, *, read_only: bool) -> None:
-    if catalog.path is None:
-        if catalog.name != "memory":  # DuckDB's own first database is called memory
-            session.execute(f"ATTACH ':memory:' AS {identifier(catalog.name)}")
-        return
-    options = " (READ_ONLY)" if read_only else ""
-    session.execute(f"ATTACH {literal(str(catalog.path))} AS {identifier(catalog.name)}{options}")
-
-
-def _attach_lake(engine: Engine, session: Session, catalog: Catalog, *, read_only: bool, is_new: bool) -> None:
-    engine.load_extension("ducklake")
-    options = ["READ_ONLY"] if read_only else []
-    if catalog.log is Log.SQLITE:
-        engine.load_extension("sqlite_scanner")
-        options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 5000"]
-    elif catalog.log is Log.POSTGRES:
-        engine.load_extension("postgres_scanner")
-    target = catalog.uri.removeprefix("ducklake:")
-    if catalog.path is not None:
-        prefix = "sqlite:" if catalog.log is Log.SQLITE else ""
-        target = prefix + str(catalog.path)
-    where = f"ATTACH {literal('ducklake:' + target)} AS {identifier(catalog.name)}"
-    if is_new:
-        options.append(f"DATA_PATH {literal(f'{catalog.path}.files{os.sep}')}")
-    try:
-        session.execute(f"{where} ({', '.join(options)})" if options else where)
-        stored = session.fetchall(f"SELECT value FROM {catalog.metadata}.ducklake_metadata WHERE key = 'data_path'")
-    except QueryError as error:
-        raise SourceError(f"{catalog.uri} cannot be attached as a DuckLake: {error}") from error
-    data_path = str(stored[0][0]) if stored else ""
-    if catalog.path is not None and data_path and not os.path.isabs(data_path) and "://" not in data_path:
-        # Stored relative: DuckLake would look below the working directory, and count(*) would hide the fault.
-        beside = catalog.path.parent / data_path
-        absolute = beside if beside.is_dir() else Path(data_path).absolute()
-        session.execute(f"DETACH {identifier(catalog.name)}")
-        options += [f"DATA_PATH {literal(f'{absolute}{os.sep}')}", "OVERRIDE_DATA_PATH true"]
-        session.execute(f"{where} ({', '.join(options)})")
-    if catalog.log is Log.SQLITE:
-        session.execute(
-            f"ATTACH {literal(str(catalog.path))} AS {identifier(catalog.keeper)} (TYPE sqlite, READ_ONLY)"
+        dsn, password = without_password(target)
+        stem = _database(dsn)
+        shown = f"ducklake:postgres:{printable(dsn)}"
+        return Catalog(
+            _name(name, stem, shown), shown, Log.POSTGRES, data_path=data_path, target=dsn, password=password
         )
+    if backend not in ("sqlite", "duckdb"):
+        target = rest
+    if target.partition("://")[0] in _REMOTE and "://" in target:
+        return _remote(target, name, data_path)
+    log = Log.SQLITE if backend == "sqlite" else Log.DUCKDB
+    path = Path(target).expanduser().absolute()
+    return Catalog(_name(name, path.stem, uri), uri, log, path, data_path=data_path)
+
+
+def _remote(url: str, name: str | None, data_path: str | None) -> Catalog:
+    parts = urlsplit(url)
+    shown = f"ducklake:{printable(url)}"
+    if parts.username or parts.password:
+        raise UsageError(
+            f"{shown!r} has a password in its address; leave it out, and give DuckDB a secret "
+            "(CREATE PERSISTENT SECRET …) or the environment its keys"
+        )
+    path = PurePosixPath(parts.path)
+    if not parts.netloc or not path.name:
+        raise UsageError(f"{shown!r} names no file; write for example ducklake:https://example.org/lakes/space.db")
+    return Catalog(
+        _name(name, path.stem, shown), shown, Log.DUCKDB, origin=Origin.REMOTE, data_path=data_path, target=url
+    )
+
+
+def _embedded(rest: str, name: str | None, uri: str, data_path: str | None) -> Catalog:
+    package, _, resource = rest.partition("/")
+    parts = PurePosixPath(resource).parts
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", package) or not parts or ".." in parts or parts[0] == "/":
+        raise UsageError(
+            f"{uri!r} names no file inside a package; write embedded:package/folder/space.db, "
+            'or use livelake.catalogs.embedded("package", "folder/space.db")'
+        )
+    stem = PurePosixPath(resource).stem
+    return Catalog(
+        _name(name, stem, uri),
+        uri,
+        Log.DUCKDB,
+        origin=Origin.PACKAGE,
+        data_path=data_path,
+        target=f"{package}/{resource}",
+    )
+
+
+def _database(dsn: str) -> str:
+    """The name of the database that a connection string names, as a name for the catalog."""
+    if "://" in dsn.split(" ", 1)[0]:
+        return urlsplit(dsn).path.strip("/") or "lake"
+    found = re.search(r"(?:^|\s)dbname\s*=\s*'?([^\s']+)", dsn)
+    return found.group(1) if found else "lake"
+
+
+def _folder(path: str) -> str:
+    """A data path, absolute, with its separator at the end."""
+    if "://" not in path:
+        path = str(Path(path).expanduser().absolute())
+    return path.rstrip("/") + "/"
 
 
 def _name(given: str | None, stem: str, uri: str) -> str:
@@ -141,9 +172,6 @@ def _name(given: str | None, stem: str, uri: str) -> str:
     return name
 
 
-def find(catalogs: dict[str, Catalog], name: str) -> Catalog:
-    """The catalog called ``name``; `NotFoundError` lists those that are attached."""
-    try:
-        return catalogs[name]
-    except KeyError:
-        raise NotFoundError(f"no catalog {name!r} is attached; there is {', '.join(sorted(catalogs))}") from None
+def metadata_of(name: str, generation: int) -> str:
+    """The quoted name under which DuckLake attaches a catalog's own tables, anew for each generation of it."""
+    return identifier(f"__ducklake_metadata_{name}" + (f"_{generation}" if generation else ""))

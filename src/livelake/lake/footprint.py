@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from livelake.engine import Reads
 from livelake.keys import KeyExpr
 from livelake.keys import catalog as catalog_key
 from livelake.keys import schema as schema_key
 from livelake.keys import table as table_key
+from livelake.lake.changes import Commit
 from livelake.lake.log import CountedLog, SnapshotLog
 
 Logs = Mapping[str, SnapshotLog | CountedLog]
@@ -18,6 +19,7 @@ Logs = Mapping[str, SnapshotLog | CountedLog]
 # What a declared ``ttl`` makes bearable: answers that grow old without any commit.
 _BOUNDED_BY_TTL = frozenset({"time", "files"})
 _LATEST = 8
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +44,16 @@ def footprint_of(
     now: datetime,
     depends_on: frozenset[KeyExpr],
     ttl: float | None,
+    until: datetime | None = None,
 ) -> Footprint:
-    """The footprint of a query that reads ``found`` with its catalogs pinned; the rest is as declared."""
+    """The footprint of a query that reads ``found`` with its catalogs pinned; the rest is as declared.
+
+    ``until``: when the first of the query's steps of time is over.
+    """
     why_not = found.why_not
-    valid_until = None
     if ttl is not None and found.obstacles and found.obstacles.keys() <= _BOUNDED_BY_TTL:
         why_not = None
-        valid_until = now + timedelta(seconds=ttl)
+        until = min(until or _NEVER, now + timedelta(seconds=ttl))
     tables: dict[str, int] = {}
     # A view or macro may lie in any catalog, and read nothing: its definition is read.
     keys = {*depends_on, *map(catalog_key, found.catalogs), *map(schema_key, pinned)}
@@ -68,23 +73,41 @@ def footprint_of(
         as_of=dict(pinned),
         tables=tables,
         depends_on=frozenset(keys),
-        valid_until=valid_until,
+        valid_until=until,
         why_not=why_not,
     )
 
 
-def verdicts(footprint: Footprint, logs: Logs) -> tuple[str, ...]:
-    """The latest commits of the catalogs that were read, newest first, each with what it means for the answer."""
-    lines: list[tuple[int, str]] = []
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one commit means for an answer that was there before it. ``because``: which table, or why not."""
+
+    catalog: str
+    snapshot: int
+    kept: bool
+    because: str
+
+    def __str__(self) -> str:
+        return f"{self.catalog} {self.snapshot}: {'kept' if self.kept else 'dropped'}: {self.because}"
+
+
+def verdicts(footprint: Footprint, logs: Logs) -> tuple[Verdict, ...]:
+    """The latest commits of the catalogs that were read, newest first."""
+    found: list[Verdict] = []
     for name in footprint.as_of:
         log = logs.get(name)
         for commit, touched in list(log.recent) if isinstance(log, SnapshotLog) else ():
-            read = sorted(f"{name}.{s}.{t}" for s, t in touched if f"{name}.{s}.{t}" in footprint.tables)
-            if commit.changes_nothing:
-                verdict = "kept: compaction"
-            elif commit.everything:
-                verdict = f"dropped: {commit.everything}"
-            else:
-                verdict = f"dropped: {', '.join(read)}" if read else "kept: elsewhere"
-            lines.append((commit.snapshot, f"{name} {commit.snapshot}: {verdict}"))
-    return tuple(text for _, text in sorted(lines, reverse=True)[:_LATEST])
+            kept, because = _verdict(footprint, name, commit, touched)
+            found.append(Verdict(name, commit.snapshot, kept, because))
+    return tuple(sorted(found, key=lambda each: each.snapshot, reverse=True)[:_LATEST])
+
+
+def _verdict(footprint: Footprint, name: str, commit: Commit, touched: Iterable[tuple[str, str]]) -> tuple[bool, str]:
+    if commit.everything:
+        return False, commit.everything
+    if catalog_key(name) in footprint.depends_on:
+        return False, "it asks the catalog itself"
+    if commit.changes_nothing:
+        return True, "compaction" if commit.compacts else "nothing changed"
+    read = sorted(f"{name}.{s}.{t}" for s, t in touched if table_key(name, s, t) in footprint.depends_on)
+    return (False, ", ".join(read)) if read else (True, "elsewhere")

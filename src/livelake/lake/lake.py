@@ -18,19 +18,20 @@ from livelake.cache import AnalyticsCache, Flight, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Session, Statement, gate, identifier, reads
-from livelake.errors import BusyError, ClosedError, ConflictError, QueryError
+from livelake.engine import Engine, Reads, Session, Statement, gate, identifier
+from livelake.errors import BusyError, ClosedError, ConflictError, QueryError, SourceError
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
-from livelake.lake.catalog import Catalog, attach, parse
-from livelake.lake.footprint import Footprint, footprint_of, verdicts
+from livelake.lake.attached import Attached
+from livelake.lake.catalog import parse
+from livelake.lake.footprint import Footprint
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
-from livelake.lake.plans import Plan, Plans
-from livelake.lake.question import Query, has_null, question
+from livelake.lake.planner import Planner
+from livelake.lake.question import Query, question
 from livelake.lake.transaction import Targets, Transaction, written
 from livelake.lake.watcher import Watcher
-from livelake.lake.why import Why
+from livelake.lake.why import Why, explain
 from livelake.token import Token
 
 # Until a flight has pinned its snapshots it depends on every catalog (I2).
@@ -46,7 +47,7 @@ class Lake:
     def __init__(
         self,
         engine: Engine,
-        catalogs: Mapping[str, Catalog],
+        attached: Attached,
         default: str,
         cache: AnalyticsCache,
         *,
@@ -54,18 +55,21 @@ class Lake:
         poll_interval: float = 0.25,
     ) -> None:
         self.engine = engine
-        self.catalogs = dict(catalogs)
+        self.attached = attached
+        self.catalogs = catalogs = {name: each.catalog for name, each in attached.by_name.items()}
         self.default = default
         self.cache = cache
         self._clock = clock
         # What makes one text mean different things: where its names lead, and settings that change answers.
-        attached = sorted(f"{c.name}={c.path or c.uri}" for c in catalogs.values())
-        self._space = "\n".join([default, *attached, engine.settings_fingerprint()])
-        self._plans = Plans()
+        self._space = "\n".join([default, *attached.space, engine.settings_fingerprint()])
         self._counts_writes = not all(c.is_lake for c in catalogs.values())
         self._closed = False
-        logs = [SnapshotLog(engine, c) if c.is_lake else CountedLog(c) for c in catalogs.values()]
-        self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval)
+        logs = [
+            SnapshotLog(engine, each) if each.catalog.is_lake else CountedLog(each.catalog)
+            for each in attached.by_name.values()
+        ]
+        self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval, scouts=attached.scouts.values())
+        self._planner = Planner(engine, self.watcher.logs)
 
     @classmethod
     async def attach(
@@ -93,13 +97,12 @@ class Lake:
         def begin() -> Lake:
             engine = Engine(workers=workers)
             try:
-                with engine.cursor() as session:
-                    for catalog in catalogs:
-                        attach(engine, session, catalog, read_only=read_only, create=create)
+                attached = Attached.of(
+                    engine, catalogs, read_only=read_only, create=create, clock=clock, poll_interval=poll_interval
+                )
                 engine.prepare(lambda session: session.execute(f"USE {identifier(default)}"))
                 kept = AnalyticsCache(1_000, None, None, 256 << 20, clock=clock) if cache is None else cache
-                named = {catalog.name: catalog for catalog in catalogs}
-                return cls(engine, named, default, kept, clock=clock, poll_interval=poll_interval)
+                return cls(engine, attached, default, kept, clock=clock, poll_interval=poll_interval)
             except BaseException:
                 engine.close()
                 raise
@@ -198,8 +201,16 @@ class Lake:
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
         """The answer, on a worker's thread; read again if rows were moved under it."""
+        healed = False
         for _ in range(_COMPACTION_RETRIES):
-            answer = self._read(session, flight, question)
+            generations = self.attached.generations()
+            try:
+                answer = self._read(session, flight, question)
+            except (QueryError, SourceError) as error:
+                if healed or not self.attached.heal(error, generations):
+                    raise
+                healed = True
+                continue
             logs = ((self.watcher.logs[name], at) for name, at in answer.footprint.as_of.items())
             if not any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog)):
                 return answer
@@ -209,13 +220,11 @@ class Lake:
         """Pin, plan, narrow, run: one transaction."""
         counted = {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
         with session.transaction():
-            plan, pinned = self._pin(session, question, counted)
-            footprint = footprint_of(
-                plan.reads, pinned, self.watcher.logs, self._clock.now(), question.depends_on, question.ttl
-            )
+            found, footprint = self._foresee(session, question, counted)
+            self.attached.vouch(found)
             until = footprint.valid_until
             flight.pin(
-                pinned,
+                footprint.as_of,
                 footprint.depends_on,
                 valid_until=None if until is None else until.timestamp(),
                 keep=footprint.why_not is None,
@@ -223,44 +232,11 @@ class Lake:
             data = session.read(question.sql, question.parameters)
         return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC))
 
-    def _pin(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
-        """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
-        sql, parameters = question.sql, question.parameters
-        plan = self._plans.known(sql)
-        if plan is not None:
-            pinned = self._snapshots(session, plan.schemas, counted)
-            if plan.schemas == self._schemas(pinned):
-                return plan, pinned
-        gate(session, sql, reads_only=True)
-        texts = session.plan(sql, parameters), session.parse(sql)
-        # Every catalog: views and macros may lead into one that the text does not name.
-        pinned = self._snapshots(session, self.catalogs, counted)
-        found = reads(*texts, heads=pinned)
-        if found.changes:
-            raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
-        plan = Plan(found, self._schemas(pinned))
-        by_value = has_null(parameters) or found.given - self.engine.builtins
-        if found.planned and None not in plan.schemas.values() and not by_value:
-            self._plans.remember(sql, plan)
-        return plan, pinned
-
-    def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
-        pinned: dict[str, int] = {}
-        for name in names:
-            if name in counted:
-                pinned[name] = counted[name]
-            elif name in self.watcher.logs:
-                row = session.fetchone(f"SELECT id FROM {identifier(name)}.current_snapshot()")
-                pinned[name] = int(row[0]) if row else -1
-        return pinned
-
-    def _schemas(self, pinned: Mapping[str, int]) -> dict[str, int | None]:
-        """The schema version of each pinned snapshot; a plain database's plans hold until its next write."""
-        schemas: dict[str, int | None] = {}
-        for name, snapshot in pinned.items():
-            log = self.watcher.logs[name]
-            schemas[name] = log.schema_at(snapshot) if isinstance(log, SnapshotLog) else snapshot
-        return schemas
+    def _foresee(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Reads, Footprint]:
+        """What the question reads, and on what its answer depends if this transaction computes it."""
+        now = self._clock.now()
+        found, footprint = self._planner.foresee(session, question, counted, now)
+        return found, self.attached.bounded(found, footprint, question.ttl, now)
 
     async def _catch_up(self, token: Token) -> None:
         """Wait until what ``token`` stands for has been applied here."""
@@ -295,13 +271,19 @@ class Lake:
                 session.execute(sql, parameters)
             return self._committed(session, targets)
 
+        healed = False
         for attempt in range(_CONFLICT_RETRIES):
+            generations = self.attached.generations()
             try:
                 return await self.engine.writer.run(write)
             except ConflictError:
                 if attempt + 1 == _CONFLICT_RETRIES:
                     raise
                 await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
+            except QueryError as error:
+                if healed or not await asyncio.to_thread(self.attached.heal, error, generations, reads=False):
+                    raise
+                healed = True
         raise AssertionError("unreachable")
 
     @contextlib.asynccontextmanager
@@ -340,36 +322,27 @@ class Lake:
 
     # ---------------------------------------------------------------- explaining
 
-    async def why(self, sql: str, parameters: Parameters = None, *, depends_on: str | Iterable[str] = ()) -> Why:
+    async def why(
+        self,
+        sql: str,
+        parameters: Parameters = None,
+        *,
+        depends_on: str | Iterable[str] = (),
+        ttl: float | None = None,
+    ) -> Why:
         """What the query depends on, whether its answer is kept, and what the latest commits meant for it."""
-        question = self.ask(sql, parameters, depends_on=depends_on)
+        question = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl)
         entry = self.cache.explain(question.key)
 
-        def plan(session: Session) -> Footprint:
+        def foresee(session: Session) -> tuple[Reads, Footprint]:
             with session.transaction():
                 counted = {n: log.head for n, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
-                made, pinned = self._pin(session, question, counted)
-                return footprint_of(
-                    made.reads, pinned, self.watcher.logs, self._clock.now(), question.depends_on, question.ttl
-                )
+                return self._foresee(session, question, counted)
 
-        footprint = await self.engine.pool.run(plan)
-        slot: Slot[Answer] | None = self.cache.peek(question.key)
-        if slot is not None:
-            footprint = slot.value.footprint
-        return Why(
-            sql=sql,
-            state=entry.state,
-            tables=footprint.tables,
-            as_of=footprint.as_of,
-            depends_on=tuple(sorted(footprint.depends_on)),
-            why_not=footprint.why_not,
-            dropped_by=entry.dropped_by,
-            computed_at=None if slot is None else slot.value.computed_at.isoformat(),
-            age=entry.age,
-            cost=entry.cost,
-            commits=verdicts(footprint, self.watcher.logs),
-        )
+        found, footprint = await self.engine.pool.run(foresee)
+        slot: Slot[Answer] | None = self.cache.peek(question.key) if entry.state == "fresh" else None
+        kept = None if slot is None else slot.value
+        return explain(question, found, footprint, entry, kept, self.watcher.logs)
 
     # ---------------------------------------------------------------- closing
 
@@ -381,6 +354,7 @@ class Lake:
         await asyncio.to_thread(self.watcher.stop)
         await self.cache.close()
         await asyncio.to_thread(self.engine.close)
+        self.attached.close()
 
     def __repr__(self) -> str:
         names = ", ".join(f"{c.name}={c.uri}" for c in self.catalogs.values())

@@ -12,6 +12,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from livelake.engine import Engine, Session, identifier, literal
 from livelake.errors import LivelakeError
@@ -19,6 +20,7 @@ from livelake.keys import KeyExpr
 from livelake.keys import catalog as catalog_key
 from livelake.keys import layout as layout_key
 from livelake.keys import table as table_key
+from livelake.lake.attachment import Attachment
 from livelake.lake.catalog import Catalog, Log
 from livelake.lake.changes import Commit, Names, decode
 
@@ -32,13 +34,17 @@ class News:
 
 
 NO_NEWS = News(())
+NEVER = 2**62
+"""The version of a change that no snapshot vouches for."""
 
 
 class SnapshotLog:
     """The log of one DuckLake catalog. Made on an attached catalog; begins at its present head."""
 
-    def __init__(self, engine: Engine, catalog: Catalog) -> None:
-        self.catalog = catalog
+    def __init__(self, engine: Engine, attachment: Attachment) -> None:
+        self.catalog = attachment.catalog
+        self._attachment = attachment
+        self._history = 0  # counts the histories that this name has had
         self.head = -1
         self.schema_version = -1
         self.schema_since = 0
@@ -70,8 +76,12 @@ class SnapshotLog:
         return any(decode(*row[:3]).compacts for row in self._select(session, snapshot + 1))
 
     def schema_at(self, snapshot: int) -> int | None:
-        """The schema version of a snapshot; None where the log as read so far does not say."""
-        return self.schema_version if self.schema_since <= snapshot <= self.head else None
+        """Which schema a snapshot has, as a number; None where the log as read so far does not say.
+
+        Schema 3 of one history is not schema 3 of another.
+        """
+        known = self.schema_since <= snapshot <= self.head
+        return self.schema_version | self._history << 32 if known else None
 
     def look(self) -> News:
         """Read what is new. Raises `SourceError` if the catalog cannot be read."""
@@ -137,6 +147,7 @@ class SnapshotLog:
 
     def _start_over(self, rows: list[tuple[int, int, str | None, str]]) -> News:
         """The log does not continue where we left it: gone back, another lake, or expired past us."""
+        self._history += 1
         self._read_names()
         self._read_all()
         reason = "the commit log does not continue where it was left"
@@ -144,7 +155,7 @@ class SnapshotLog:
         self._floor = self.head
         self.recent.append((commit, frozenset()))
         # An answer pinned at a higher number belongs to a history that is gone: no version vouches for it.
-        return News(((catalog_key(self.catalog.name), 2**62),), (commit,))
+        return News(((catalog_key(self.catalog.name), NEVER),), (commit,))
 
     def _read_all(self) -> None:
         self._versions.clear()
@@ -165,10 +176,10 @@ class SnapshotLog:
         self.head, self._began = (rows[-1][0], rows[-1][3]) if rows else (-1, "")
 
     def _read_names(self) -> None:
-        metadata = self.catalog.metadata
-        rows = self._sessions[0].fetchall(
+        rows = self._metadata(
+            self._sessions[0],
             "SELECT DISTINCT t.table_id, s.schema_name, t.table_name"
-            f" FROM {metadata}.ducklake_table t JOIN {metadata}.ducklake_schema s USING (schema_id)"
+            " FROM {0}ducklake_table t JOIN {0}ducklake_schema s USING (schema_id)",
         )
         self._names = Names.of([(int(row[0]), str(row[1]), str(row[2])) for row in rows])
 
@@ -192,13 +203,22 @@ class SnapshotLog:
             f" ON c.snapshot_id = s.snapshot_id WHERE s.snapshot_id >= {int(since)} ORDER BY 1"
         )
         if self.catalog.log is Log.SQLITE:
-            source = f"sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
+            rows = session.fetchall(
+                f"FROM sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
+            )
         else:
-            source = f"({select.format(self.catalog.metadata + '.')})"
-        return [
-            (int(row[0]), int(row[1]), None if row[2] is None else str(row[2]), str(row[3]))
-            for row in session.fetchall(f"FROM {source}")
-        ]
+            rows = self._metadata(session, select)
+        return [(int(row[0]), int(row[1]), None if row[2] is None else str(row[2]), str(row[3])) for row in rows]
+
+    def _metadata(self, session: Session, select: str) -> list[tuple[Any, ...]]:
+        """Rows of the catalog's own tables, whose name changes when it is attached again."""
+        while True:
+            generation = self._attachment.generation
+            try:
+                return session.fetchall(select.format(self._attachment.metadata + "."))
+            except LivelakeError:
+                if self._attachment.settled(generation):
+                    raise
 
 
 class CountedLog:

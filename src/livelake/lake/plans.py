@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from livelake.engine import Reads
+from livelake.engine import Definitions, Reads
 
 _REMEMBERED = 2_000
 
@@ -29,6 +29,7 @@ class Plans:
 
     def __init__(self) -> None:
         self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._definitions: tuple[Mapping[str, int | None], Definitions] | None = None
         self._lock = threading.Lock()
 
     def known(self, sql: str) -> Plan | None:
@@ -38,6 +39,19 @@ class Plans:
             if plan is not None:
                 self._plans.move_to_end(sql)
             return plan
+
+    def forget(self) -> None:
+        """Every text is new again; the definitions stand."""
+        with self._lock:
+            self._plans.clear()
+
+    def definitions(self, schemas: Mapping[str, int | None], builtins: frozenset[str]) -> Definitions:
+        """The views and macros under these schema versions."""
+        with self._lock:
+            known = self._definitions
+            if known is None or known[0] != schemas or None in schemas.values():
+                self._definitions = known = (dict(schemas), Definitions(builtins))
+            return known[1]
 
     def remember(self, sql: str, plan: Plan) -> None:
         with self._lock:

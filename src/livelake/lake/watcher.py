@@ -3,7 +3,7 @@
 One thread looks at every log each ``interval`` seconds with sessions of its own; whoever has just written looks
 at once (`look`). A look and what follows from it happen under one lock, so that commits are applied in their
 order. When looks fail or come late the lake is *blind*: what the watcher cannot vouch for is not served as
-fresh until it sees again.
+fresh until it sees again. A remote catalog has a `Scout`: here its looks are joined to the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from collections.abc import Iterable, Mapping
 from livelake.cache import AnalyticsCache, Change
 from livelake.clock import Clock
 from livelake.errors import LivelakeError
-from livelake.lake.log import CountedLog, News, SnapshotLog
+from livelake.keys import KeyExpr, encode_chunk
+from livelake.lake.log import NEVER, CountedLog, News, SnapshotLog
+from livelake.lake.scout import Scout
 
 log = logging.getLogger("livelake.lake")
 
@@ -35,8 +37,12 @@ class Watcher:
         *,
         clock: Clock,
         interval: float,
+        scouts: Iterable[Scout] = (),
     ) -> None:
         self.interval = interval
+        self.scouts = {scout.name: scout for scout in scouts}
+        for scout in self.scouts.values():
+            scout.changed, scout.lost, scout.seen = self.look, self._lose, self._see
         self.logs: dict[str, SnapshotLog | CountedLog] = {log.catalog.name: log for log in logs}
         self.failure: LivelakeError | None = None
         self.looks = 0
@@ -45,7 +51,8 @@ class Watcher:
         self._monotonic = clock.monotonic
         self._lock = threading.Lock()
         self._blind_after = max(_BLIND_INTERVALS * interval, _BLIND_AT_LEAST)
-        self.blind_at = clock.monotonic() + self._blind_after if self._snapshots else math.inf
+        self._seen_until = clock.monotonic() + self._blind_after if self._snapshots else math.inf
+        self.blind_at = self._seen_until
         """When (monotonic) what is cached can no longer be vouched for, unless a look comes before."""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -55,10 +62,14 @@ class Watcher:
         if self._snapshots and self._thread is None:
             self._thread = threading.Thread(target=self._poll, name="livelake-watcher", daemon=True)
             self._thread.start()
+        for scout in self.scouts.values():
+            scout.start()
 
     def stop(self) -> None:
         """End the thread and wait for it. Stopping twice is fine."""
         self._stop.set()
+        for scout in self.scouts.values():
+            scout.stop()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -66,7 +77,8 @@ class Watcher:
             for each in self._snapshots:
                 each.close()
             self._snapshots = []
-            self.blind_at = math.inf
+            self.scouts = {}
+            self.blind_at = self._seen_until = math.inf
 
     @property
     def is_blind(self) -> bool:
@@ -82,7 +94,8 @@ class Watcher:
             began = self._monotonic()
             for each in self._snapshots:
                 self._apply(each.catalog.name, each.look())
-            self.blind_at = began + self._blind_after if self._snapshots else math.inf
+            self._seen_until = began + self._blind_after if self._snapshots else math.inf
+            self.blind_at = self._vouched_until()
             self.looks += 1
 
     def wrote(self, catalog: str, tables: Iterable[tuple[str, str]] | None) -> int:
@@ -103,6 +116,21 @@ class Watcher:
     def _apply(self, catalog: str, news: News) -> None:
         if news.changes:
             self._cache.apply_all(Change(key, catalog, version) for key, version in news.changes)
+
+    def _vouched_until(self) -> float:
+        return min(self._seen_until, *(scout.blind_at for scout in self.scouts.values()), math.inf)
+
+    def _see(self) -> None:
+        """A remote catalog was heard of."""
+        with self._lock:
+            self.blind_at = self._vouched_until()
+
+    def _lose(self, scout: Scout) -> None:
+        """A remote catalog is silent: drop what was read from its tables, and nothing else."""
+        tables = KeyExpr(f"lake/{encode_chunk(scout.name)}/*/*")
+        with self._lock:
+            self._apply(scout.name, News(((tables, NEVER),)))
+            self.blind_at = self._vouched_until()
 
     def _poll(self) -> None:
         while not self._stop.wait(self.interval):

@@ -7,9 +7,10 @@ that a page reload finds it still warm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping
+import math
+from collections.abc import Coroutine, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from livelake.cache import AnalyticsCache, Loaded, Refresher, Watched
 from livelake.cache.refresh import Touch
@@ -19,6 +20,10 @@ from livelake.events import Bus, LocalBus
 from livelake.invalidation import CacheInvalidator
 from livelake.lake import Answer, Lake, Parameters, Query, Result
 from livelake.live.feed import Feed, Topic
+from livelake.token import Token
+
+# Seconds for which a read that demands a point waits for it, unless it says how long.
+_PATIENCE = 5.0
 
 # Seconds for which a query stays watched after its last watcher has left.
 _LINGER = 5.0
@@ -34,12 +39,24 @@ class _Watch:
         self.leaving: asyncio.TimerHandle | None = None
 
 
+class Asked(TypedDict, total=False):
+    """What else `Lake.query` takes."""
+
+    depends_on: str | Iterable[str]
+    ttl: float | None
+    fresh: bool
+    stale_while_revalidate: float | None
+    stale_if_error: float | None
+
+
 class LiveLake(Lake):
-    """A `Lake` with `live`. Live queries belong to the event loop that opened the lake."""
+    """A `Lake` with `live`, on a bus. Live queries belong to the event loop that opened the lake."""
 
     bus: Bus
     refresh_every: float = 1.0
     """Seconds between the refreshes of a watched query that no change announces (files, ``now()``)."""
+    look_every: float = 30.0
+    """Longest sleep of a watched query whose answer time ends: the wall clock may be set, a laptop may be shut."""
 
     def _go_live(self, bus: Bus | None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -50,6 +67,40 @@ class LiveLake(Lake):
         self.refresher = Refresher()
         self._watches: dict[Topic, _Watch] = {}
         self._shared: dict[tuple[Any, ...], _Watch] = {}  # by question; lazy ones are each asker's own
+
+    def query(
+        self,
+        sql: str,
+        parameters: Parameters = None,
+        *,
+        not_before: Token | None = None,
+        timeout: float | None = None,
+        **asked: Unpack[Asked],
+    ) -> Coroutine[Any, Any, Result]:
+        """`Lake.query`, where ``not_before`` may also be the token of a publication, here or on another node.
+
+        Waits until the bus has applied here what the token speaks of, then reads. ``timeout`` is for all of it;
+        without one the bus has 5 s. `BusyError` says what was not heard by then.
+        """
+        if not_before is None:  # the path of a hit has no frame of ours
+            return super().query(sql, parameters, timeout=timeout, **asked)
+        return self._query_after(not_before, timeout, sql, parameters, asked)
+
+    async def _query_after(
+        self, token: Token, timeout: float | None, sql: str, parameters: Parameters, asked: Asked
+    ) -> Result:
+        if self._closed:
+            raise ClosedError("this lake is closed")
+        began = self._clock.monotonic()
+        if token.positions:
+            await self.bus.reached(token, timeout=_PATIENCE if timeout is None else timeout)
+        left = None if timeout is None else max(0.0, timeout - (self._clock.monotonic() - began))
+        try:
+            return await asyncio.wait_for(super().query(sql, parameters, not_before=token, **asked), left)
+        except TimeoutError:
+            raise BusyError(
+                f"no answer that is as new as `not_before` within {timeout:g} s; allow more time"
+            ) from None
 
     def live(
         self,
@@ -89,7 +140,7 @@ class LiveLake(Lake):
                 self._shared[question.key] = watch
 
             async def load(touch: Touch) -> Loaded[Result]:
-                return await self._load(question, touch)
+                return await self._load(question, touch, self.look_every if eager else math.inf)
 
             overtaken = None if eager else _overtaken
             watch.watched = self.refresher.watch(
@@ -121,14 +172,14 @@ class LiveLake(Lake):
             assert watch.watched.task is not None
             watch.watched.task.cancel()  # the refresher owns it, and awaits it when it closes
 
-    async def _load(self, question: Query, touch: Touch) -> Loaded[Result]:
+    async def _load(self, question: Query, touch: Touch, at_most: float) -> Loaded[Result]:
         read = await self.fetch(question, watcher=touch)
         answer: Answer = read.slot.value
         again_in = None
         if answer.footprint.why_not is not None:
             again_in = self.refresh_every
         elif read.slot.valid_until is not None:
-            again_in = max(0.0, read.slot.valid_until - self._clock.now().timestamp())
+            again_in = min(at_most, max(0.0, read.slot.valid_until - self._clock.now().timestamp()))
         return Loaded(self._result(read), again_in, lambda: self.cache.unwatch(read.slot, touch))
 
     async def close(self) -> None:
@@ -196,7 +247,8 @@ def open(
     """Open a lake: ``async with livelake.open("ducklake:sqlite:sales.sqlite") as lake: …``.
 
     ``uri`` is attached under its file's stem (``as_name`` overrides) and is the default catalog; ``attach`` adds
-    others under their names. ``bus`` brings events of other processes, ``cache`` replaces the built-in one.
+    others under their names. ``bus`` brings events of other processes (open it first, close it last), ``cache``
+    replaces the built-in one.
     With ``create``, a database that is not there is made. ``poll_interval``: seconds between looks at the
     commit logs. ``workers``: how many queries run at once.
     """

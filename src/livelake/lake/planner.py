@@ -1,0 +1,87 @@
+"""The planner: what a question reads and at which snapshots, as one transaction sees them.
+
+Called on a worker's thread inside the transaction that then runs the query (I2): what is pinned here is what is
+read there. Safe to use from several threads, each with a session of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
+
+from livelake.engine import Engine, Reads, Session, Zones, gate, identifier, reads
+from livelake.errors import QueryError
+from livelake.lake.footprint import Footprint, Logs, footprint_of
+from livelake.lake.log import SnapshotLog
+from livelake.lake.plans import Plan, Plans
+from livelake.lake.question import Query, has_null
+from livelake.lake.validity import valid_until
+
+
+class Planner:
+    """Pins and plans. ``logs``: one for each catalog."""
+
+    def __init__(self, engine: Engine, logs: Logs) -> None:
+        self._engine = engine
+        self._logs = logs
+        self._plans = Plans()
+        self._zones = Zones(engine.time_zone)
+
+    def forget(self) -> None:
+        """Every text is new again."""
+        self._plans.forget()
+
+    def foresee(
+        self, session: Session, question: Query, counted: Mapping[str, int], now: datetime
+    ) -> tuple[Reads, Footprint]:
+        """What the question reads, and on what its answer depends if this transaction computes it.
+
+        ``counted``: the states of the catalogs without snapshots, as they were before the transaction began;
+        ``now``: from when a declared ttl counts. Raises QueryError for what is not one SELECT. Costs 2 ms for a
+        new text beyond the look at each catalog's snapshot.
+        """
+        plan, pinned = self._pin(session, question, counted)
+        until = valid_until(session, plan.reads.steps, self._zones)
+        return plan.reads, footprint_of(plan.reads, pinned, self._logs, now, question.depends_on, question.ttl, until)
+
+    def _pin(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
+        """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
+        sql, parameters = question.sql, question.parameters
+        plan = self._plans.known(sql)
+        if plan is not None:
+            pinned = self._snapshots(session, plan.schemas, counted)
+            if plan.schemas == self._schemas(pinned):
+                return plan, pinned
+        gate(session, sql, reads_only=True)
+        texts = session.texts(sql, parameters)
+        # Every catalog: views and macros may lead into one that the text does not name.
+        pinned = self._snapshots(session, self._logs, counted)
+        schemas = self._schemas(pinned)
+        definitions = self._plans.definitions(schemas, self._engine.builtins)
+        found = reads(*texts, heads=pinned, hidden=partial(definitions.hidden, session, sql))
+        if found.changes:
+            raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
+        plan = Plan(found, schemas)
+        by_value = has_null(parameters) or found.given - self._engine.builtins
+        if found.planned and None not in schemas.values() and not by_value:
+            self._plans.remember(sql, plan)
+        return plan, pinned
+
+    def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
+        pinned: dict[str, int] = {}
+        for name in names:
+            if name in counted:
+                pinned[name] = counted[name]
+            elif name in self._logs:
+                row = session.fetchone(f"SELECT id FROM {identifier(name)}.current_snapshot()")
+                pinned[name] = int(row[0]) if row else -1
+        return pinned
+
+    def _schemas(self, pinned: Mapping[str, int]) -> dict[str, int | None]:
+        """The schema version of each pinned snapshot; a plain database's plans hold until its next write."""
+        schemas: dict[str, int | None] = {}
+        for name, snapshot in pinned.items():
+            log = self._logs[name]
+            schemas[name] = log.schema_at(snapshot) if isinstance(log, SnapshotLog) else snapshot
+        return schemas
