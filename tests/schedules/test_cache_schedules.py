@@ -12,7 +12,7 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.pool import AsyncResult
 from typing import Any
 
 import detangle
@@ -47,15 +47,16 @@ def search(name: str, runs: int, seed: int = 1) -> tuple[int, int, str]:
     return within.runs + rest.runs, max(within.distinct_schedules, rest.distinct_schedules), ""
 
 
-def _searches(request: pytest.FixtureRequest, times: int) -> Iterator[dict[str, list[Future[Any]]]]:
+def _searches(request: pytest.FixtureRequest, times: int) -> Iterator[dict[str, list[AsyncResult[Any]]]]:
     wanted = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     names = [
         n for n in dict.fromkeys(params["scenario"] for params in wanted if "scenario" in params) if n in BY_NAME
     ]
     # A worker holds on to what it has searched: it is replaced now and then.
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), max_tasks_per_child=8) as pool:
-        yield {name: [pool.submit(search, name, _runs(name), seed) for seed in range(1, times + 1)] for name in names}
-        pool.shutdown(cancel_futures=True)
+    # (Not a ProcessPoolExecutor: that of Python 3.11 stands still when `max_tasks_per_child` is reached.)
+    with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=8) as pool:
+        seeds = range(1, times + 1)
+        yield {name: [pool.apply_async(search, (name, _runs(name), seed)) for seed in seeds] for name in names}
 
 
 def _runs(name: str) -> int:
@@ -63,21 +64,21 @@ def _runs(name: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def searches(request: pytest.FixtureRequest) -> Iterator[dict[str, list[Future[Any]]]]:
+def searches(request: pytest.FixtureRequest) -> Iterator[dict[str, list[AsyncResult[Any]]]]:
     yield from _searches(request, 1)
 
 
 @pytest.fixture(scope="module")
-def long_searches(request: pytest.FixtureRequest) -> Iterator[dict[str, list[Future[Any]]]]:
+def long_searches(request: pytest.FixtureRequest) -> Iterator[dict[str, list[AsyncResult[Any]]]]:
     yield from _searches(request, STRESS)
 
 
 @pytest.mark.parametrize("scenario", BY_NAME)
 def test_no_schedule_breaks_the_promise(
-    scenario: str, searches: dict[str, list[Future[Any]]], record_property: Any
+    scenario: str, searches: dict[str, list[AsyncResult[Any]]], record_property: Any
 ) -> None:
     """I1, I2, I3, I6, I8: nothing stale, no hang, one flight, no lost change, nothing left behind."""
-    ((schedules, distinct, broken),) = [each.result(110) for each in searches[scenario]]
+    ((schedules, distinct, broken),) = [each.get(110) for each in searches[scenario]]
     assert not broken, broken
     assert schedules == _runs(scenario)
     assert distinct > 1
@@ -120,11 +121,11 @@ def test_a_schedule_of_threads_can_be_replayed(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("scenario", BY_NAME)
 def test_no_schedule_of_two_million_breaks_the_promise(
-    scenario: str, long_searches: dict[str, list[Future[Any]]]
+    scenario: str, long_searches: dict[str, list[AsyncResult[Any]]]
 ) -> None:
     """The same, ten times as many: more than 2,000,000 together."""
     assert STRESS * sum(_runs(name) for name in BY_NAME) >= 2_000_000
-    found = [each.result(7000) for each in long_searches[scenario]]
+    found = [each.get(7000) for each in long_searches[scenario]]
     assert not any(broken for _, _, broken in found), found
     assert sum(schedules for schedules, _, _ in found) == STRESS * _runs(scenario)
 
