@@ -1,13 +1,12 @@
 """The command line: thin over the library. Every error is one line on standard error and a status of its own.
 
 Status 0: done. 1: it could not be done; the line says why. 2: the command was not understood (click's own).
-130: interrupted; for commands that run until they are stopped (demo, serve, watch, router) that is the normal end, 0.
+130: interrupted; for commands that run until they are stopped (demo, serve, watch, tail, router) that is the normal
+end, 0.
 """
 
 from __future__ import annotations
 
-import io
-import logging
 import os
 import sys
 
@@ -15,10 +14,12 @@ import click
 
 from livelake import __version__
 from livelake.cli.demo import demo
+from livelake.cli.publish import publish
 from livelake.cli.query import query, watch, why
 from livelake.cli.router import router
 from livelake.cli.serve import serve
-from livelake.cli.terminal import clean
+from livelake.cli.tail import tail
+from livelake.cli.terminal import begin_output, clean
 from livelake.errors import LivelakeError
 
 
@@ -28,16 +29,13 @@ def cli() -> None:
     """Answers of a DuckDB or DuckLake database: cached, provably fresh, pushed to whoever is watching."""
 
 
-for command in (demo, serve, query, watch, why, router):
+for command in (demo, serve, query, watch, why, publish, tail, router):
     cli.add_command(command)
 
 
 def main() -> None:
     """The entry point of the ``livelake`` command."""
-    logging.basicConfig(level=logging.WARNING, format="livelake: %(message)s", stream=sys.stderr)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # an ASCII terminal, a name that is no text
+    begin_output()
     sys.exit(_run())
 
 

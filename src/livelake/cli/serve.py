@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-import livelake
-from livelake.cache import AnalyticsCache
+from livelake.cli.bus import DEFAULT_ENDPOINT, BusSettings, credentials, login_options
 from livelake.cli.ending import run, stoppable
 from livelake.errors import UsageError
+from livelake.lake.catalog import Log, parse
 
 if TYPE_CHECKING:
+    import socket
+
     from livelake import web
+    from livelake.cli.serving import Serving
+    from livelake.web.tokens import Tokens
+
+log = logging.getLogger("livelake.serve")
 
 _SECONDS = click.FloatRange(0.01, 3_600)
+_TOKEN = "LIVELAKE_PUBLISH_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @click.command(short_help="Serve a folder of .sql files as live dashboards.")
@@ -31,47 +43,143 @@ _SECONDS = click.FloatRange(0.01, 3_600)
     type=_SECONDS,
     help="Seconds between looks at the commit logs.",
 )
-def serve(folder: Path, host: str, port: int, insecure: bool, poll_interval: float) -> None:
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes that serve together."
+)
+@click.option(
+    "--bus", type=click.Choice(["local", "zenoh"]), help="Who hears of events: this server, or all at a router."
+)
+@click.option(
+    "--connect", multiple=True, metavar="ENDPOINT", help=f"A router; may be repeated. [default: {DEFAULT_ENDPOINT}]"
+)
+@click.option("--listen", multiple=True, metavar="ENDPOINT", help="Meet others without a router, here.")
+@login_options
+@click.option("--publish-token", metavar="TOKEN", help=f"Who shows it may POST /events; better in ${_TOKEN}.")
+@click.option(
+    "--publish-tokens",
+    "token_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Several: a file of lines `publish TOKEN` or `read TOKEN`.",
+)
+def serve(
+    folder: Path,
+    host: str,
+    port: int,
+    insecure: bool,
+    poll_interval: float,
+    workers: int,
+    bus: Literal["local", "zenoh"] | None,
+    connect: tuple[str, ...],
+    listen: tuple[str, ...],
+    publish_token: str | None,
+    token_file: Path | None,
+    **login: Any,
+) -> None:
     """Serve a folder of .sql files as live dashboards and an HTTP API, until Ctrl-C.
 
     DIR is one dashboard (a folder of .sql files and a livelake.toml that attaches the lake), or holds several.
     """
     from livelake import web  # the web part is imported by those who serve
+    from livelake.cli.serving import Serving, serving
 
-    hosts = allowed_hosts(host, insecure)
+    settings = Serving(
+        folder=folder,
+        hosts=allowed_hosts(host, insecure),
+        poll_interval=poll_interval,
+        tokens=_tokens(publish_token, token_file),
+        bus=_bus(bus, connect, listen, workers, **login),
+    )
     found = web.dashboards(folder)
-    attach = {name: uri for dashboard in found for name, uri in dashboard.attach.items()}
-    first, *_ = attach or {"memory": ":memory:"}
     listener = web.listen(host, port)
 
-    async def main() -> None:
-        uri = attach.pop(first, ":memory:")
-        opening = livelake.open(
-            uri, as_name=first, attach=attach, create=False, poll_interval=poll_interval, cache=_cache(found)
-        )
-        async with opening as lake:
-            await web.check(lake, found)
-            app = web.App(lake, found, hosts=hosts)
-
-            def ready() -> None:
-                count = sum(len(dashboard.queries) for dashboard in found)
-                what = f"{count} quer{'y' if count == 1 else 'ies'}"
-                click.echo(f"livelake serves {what} on {web.url_of(listener)} (Ctrl-C ends it)")
-
-            await web.serve(app, listener, ready)
+    def ready() -> None:
+        count = sum(len(dashboard.queries) for dashboard in found)
+        what = f"{count} quer{'y' if count == 1 else 'ies'}"
+        by = f" with {workers} workers" if workers > 1 else ""
+        click.echo(f"livelake serves {what} on {web.url_of(listener)}{by} (Ctrl-C ends it)")
 
     with stoppable(), listener:
-        run(main())
+        if workers == 1:
+            run(serving(settings, found, listener, ready))
+        else:
+            run(_together(settings, found, listener, workers, ready))
 
 
-def _cache(found: tuple[web.Dashboard, ...]) -> AnalyticsCache | None:
-    """The cache that the folders ask for, None for the lake's own. Of several, the first that asks is heard."""
-    asked = next((each.cache for each in found if each.cache != type(each.cache)()), None)
-    if asked is None:
-        return None
-    return AnalyticsCache(
-        asked.max_capacity or 1_000, asked.time_to_live, asked.time_to_idle, asked.max_bytes or 256 << 20
-    )
+def _together(
+    settings: Serving,
+    found: tuple[web.Dashboard, ...],
+    listener: socket.socket,
+    workers: int,
+    ready: Callable[[], None],
+) -> Coroutine[Any, Any, None]:
+    """Serving by several processes. Raises `UsageError` where they could not, or would not hear of each other."""
+    from livelake.cli.serving import attached
+    from livelake.cli.workers import supervise, with_private_bus
+
+    _check_shareable(attached(found), workers)
+    if settings.bus is not None:
+        return supervise(settings, listener, workers, ready)
+    if importlib.util.find_spec("zenoh") is not None:
+        return with_private_bus(settings, listener, workers, ready)
+    if settings.tokens:
+        raise UsageError(
+            "an event that is posted to one worker would not reach the others without Zenoh, which is not installed;"
+            " run: pip install 'livelake[zenoh]', or leave out --workers or the publish token"
+        )
+    deaf = [query.file.name for dashboard in found for query in dashboard.queries.values() if query.depends_on]
+    if deaf:
+        log.warning(
+            "%s depends on events, and no worker hears of any: Zenoh is not installed; the commit log is all they"
+            " go by. Run: pip install 'livelake[zenoh]'",
+            ", ".join(deaf),
+        )
+    return supervise(settings, listener, workers, ready)
+
+
+def _check_shareable(attached: dict[str, str], workers: int) -> None:
+    """`UsageError` for a database that one process holds alone (DuckDB's lock)."""
+    if sys.platform == "win32":
+        raise UsageError("--workers needs Unix; leave it out")
+    for name, uri in attached.items():
+        catalog = parse(uri, name)
+        if catalog.path is None or catalog.is_frozen or catalog.log in (Log.SQLITE, Log.POSTGRES):
+            continue
+        raise UsageError(
+            f"--workers {workers} is for catalogs that several processes can open, and {name} is a DuckDB file"
+            f" ({catalog.uri}), which one process holds alone; use ducklake:sqlite:… or ducklake:postgres:…, or"
+            " leave out --workers"
+        )
+
+
+def _bus(
+    kind: str | None, connect: tuple[str, ...], listen: tuple[str, ...], workers: int, **login: Any
+) -> BusSettings | None:
+    """The bus that was asked for; an endpoint alone asks for Zenoh."""
+    known = credentials(**login)
+    if kind is None and (connect or listen or known is not None):
+        kind = "zenoh"
+    if kind == "zenoh":
+        if listen and workers > 1:
+            raise UsageError(
+                f"--listen {listen[0]} is one place, and {workers} workers cannot all listen there;"
+                " run `livelake router` there and --connect to it"
+            )
+        connect = connect or (() if listen else (DEFAULT_ENDPOINT,))
+        return BusSettings(connect=connect, listen=listen, credentials=known)
+    if connect or listen or known is not None:
+        raise UsageError(
+            "--bus local stays in this process, and has no use for endpoints and credentials; leave it out"
+        )
+    return None
+
+
+def _tokens(token: str | None, file: Path | None) -> Tokens:
+    from livelake.web.tokens import Tokens
+
+    token = token if token is not None else os.environ.get(_TOKEN) or None
+    tokens = Tokens() if token is None else Tokens.of([token])
+    return tokens if file is None else tokens | Tokens.from_file(file)
 
 
 def allowed_hosts(host: str, insecure: bool) -> frozenset[str] | None:

@@ -1,9 +1,11 @@
-"""Results as text: a table for people, JSON and CSV for programs. Pure."""
+"""Results as text: a table for people, JSON and CSV for programs. Pure, but for `begin_output`."""
 
 from __future__ import annotations
 
 import csv
 import io
+import logging
+import sys
 import unicodedata
 from decimal import Decimal
 from typing import Any
@@ -15,6 +17,14 @@ _MOST_ROWS = 1_000
 _NARROWEST = 8  # columns that a cell keeps, however many stand beside it
 _GAP = "  "
 _NUMBERS = (int, float, Decimal)
+
+
+def begin_output() -> None:
+    """Set up what a process of ours writes: the log on standard error, and no character that would end it."""
+    logging.basicConfig(level=logging.WARNING, format="livelake: %(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an ASCII terminal, a name that is no text
 
 
 def table_text(result: Result, *, width: int | None = None, most_rows: int = _MOST_ROWS) -> str:

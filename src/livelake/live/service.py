@@ -82,8 +82,10 @@ class LiveLake(Lake):
         Waits until the bus has applied here what the token speaks of, then reads. ``timeout`` is for all of it;
         without one the bus has 5 s. `BusyError` says what was not heard by then.
         """
-        if not_before is None:  # the path of a hit has no frame of ours
-            return super().query(sql, parameters, timeout=timeout, **asked)
+        if not_before is None:  # the path of a hit: no frame of ours, and nothing handed on that was not given
+            if timeout is None and not asked:
+                return Lake.query(self, sql, parameters)
+            return Lake.query(self, sql, parameters, timeout=timeout, **asked)
         return self._query_after(not_before, timeout, sql, parameters, asked)
 
     async def _query_after(

@@ -14,10 +14,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from livelake.cache import Status
-from livelake.errors import BusyError, ClosedError, LivelakeError, NotFoundError, QueryError, SourceError, UsageError
+from livelake.errors import (
+    BusyError,
+    ClosedError,
+    EventError,
+    LivelakeError,
+    NotFoundError,
+    QueryError,
+    SourceError,
+    UsageError,
+)
 from livelake.lake import Result
 
 _JSON = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+_PARTS = msgspec.json.Decoder(list[msgspec.Raw])
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')
 
 # RFC 9211: how this cache treated the request.
@@ -37,6 +47,18 @@ def encode(value: object) -> bytes:
     has no number for (NaN, infinity) is null.
     """
     return _JSON.encode(value)
+
+
+def parts(body: bytes) -> list[bytes] | None:
+    """The elements of a JSON list, each as its own JSON; None if it is no list. Raises `EventError`."""
+    if not body.lstrip(b" \t\r\n").startswith(b"["):
+        return None
+    try:
+        return [bytes(each) for each in _PARTS.decode(body)]
+    except RecursionError as error:
+        raise EventError("the body is nested too deep.") from error
+    except (msgspec.DecodeError, UnicodeError, ValueError) as error:
+        raise EventError(f"the body is no JSON: {error}.") from error
 
 
 def headers(result: Result, kind: str) -> dict[str, str]:

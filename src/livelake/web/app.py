@@ -3,7 +3,8 @@
 GET /                      the dashboards
 GET /d/{dashboard}         a live page; query parameters are the queries' parameters
 GET /live/{dashboard}      its stream: Datastar events, the current state first, then each change
-GET /queries/{name}        a result as JSON
+GET /queries/{name}        a result as JSON; ``Livelake-Not-Before: TOKEN`` waits for what the token stands for
+POST /events               publishes an event, or a list of them; needs a bearer token
 GET /healthz               whether answers can be vouched for
 GET /static/{file}         the page's own script and style
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import os
 import re
 from collections.abc import Collection, Mapping
 from importlib.resources import files
@@ -31,10 +33,12 @@ from livelake.errors import LivelakeError, NotFoundError, ParameterError
 from livelake.live import LiveLake
 from livelake.web.api import problem, respond, status_of
 from livelake.web.channel import Channels
+from livelake.web.events import bus_health, not_before, publish
 from livelake.web.folder import Dashboard, Query
 from livelake.web.pages import DashboardCard, Link, Site, dashboard_page, error_page, index_page
 from livelake.web.parameters import Value
 from livelake.web.stream import HEADERS, HEARTBEAT, Stream
+from livelake.web.tokens import Tokens
 
 log = logging.getLogger("livelake.web")
 
@@ -58,7 +62,8 @@ class App:
 
     ``hosts``: the host names by which it may be asked for, None for any. A server on loopback names its own:
     else any web site could have its visitor's browser read from it, under a name that it makes lead here (DNS
-    rebinding). ``heartbeat``: seconds between the signs of life of a stream.
+    rebinding). ``heartbeat``: seconds between the signs of life of a stream. ``tokens``: who may publish; without
+    one for that, nobody.
     """
 
     def __init__(
@@ -68,10 +73,12 @@ class App:
         *,
         hosts: Collection[str] | None = None,
         heartbeat: float = HEARTBEAT,
+        tokens: Tokens | None = None,
     ) -> None:
         self.lake = lake
         self.hosts = hosts
         self.heartbeat = heartbeat
+        self.tokens = tokens or Tokens()
         self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
         self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
         self.channels = Channels(lake)
@@ -82,6 +89,7 @@ class App:
                 Route("/d/{dashboard}", self._page),
                 Route("/live/{dashboard}", _Endpoint(self._live), methods=["GET"]),
                 Route("/queries/{name}", self._query),
+                Route("/events", self._publish, methods=["POST"]),
                 Route("/healthz", self._health),
                 Route("/static/{file}", self._static),
             ],
@@ -163,18 +171,25 @@ class App:
         try:
             query = self._named(request.path_params["name"])
             values = query.bind(request.query_params.multi_items())
-            result = await self.lake.query(query.sql, values, depends_on=query.depends_on)
+            demanded = not_before(request, self.lake)
+            result = await self.lake.query(query.sql, values, not_before=demanded, depends_on=query.depends_on)
             return await asyncio.to_thread(respond, request, result)
         except LivelakeError as error:
             status = status_of(error)
             return problem(status, http.HTTPStatus(status).phrase, str(error))
 
+    async def _publish(self, request: Request) -> Response:
+        return await publish(request, self.lake.bus, self.tokens)
+
     async def _health(self, _request: Request) -> Response:
+        """``degraded``: events are in doubt, and what depends on them is computed for each read; the rest is well."""
         lake, stats = self.lake, self.lake.engine.stats()
         blind = lake.watcher.is_blind
         body = {
-            "status": "blind" if blind else "ok",
+            "status": "blind" if blind else "degraded" if lake.bus.blind() else "ok",
             "version": __version__,
+            "process": os.getpid(),
+            "bus": bus_health(lake.bus),
             "heads": dict(lake.watcher.heads()),
             "failure": None if lake.watcher.failure is None else str(lake.watcher.failure),
             "viewers": self.channels.viewers,

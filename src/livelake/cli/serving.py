@@ -1,0 +1,66 @@
+"""What one serving process does: open the bus, the lake and the web application, and serve until cancelled."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import livelake
+from livelake import web
+from livelake.cache import AnalyticsCache
+from livelake.cli.bus import BusSettings
+from livelake.web.tokens import Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """What to serve, and to whom. Can be sent to a process that was spawned; holds no token, only digests."""
+
+    folder: Path
+    hosts: frozenset[str] | None
+    poll_interval: float
+    tokens: Tokens
+    bus: BusSettings | None = None
+    """None: events stay in the process."""
+
+
+def attached(found: tuple[web.Dashboard, ...]) -> dict[str, str]:
+    """The catalogs of all folders, the default one first; an empty one where there is none."""
+    return {name: uri for dashboard in found for name, uri in dashboard.attach.items()} or {"memory": ":memory:"}
+
+
+async def serving(
+    settings: Serving, found: tuple[web.Dashboard, ...], listener: socket.socket, ready: Callable[[], None]
+) -> None:
+    """Serve ``found`` until cancelled; ``ready()`` when connections are accepted. All is closed on every way out."""
+    others = attached(found)
+    first = next(iter(others))
+    uri = others.pop(first)
+    async with AsyncExitStack() as stack:
+        bus = None if settings.bus is None else await stack.enter_async_context(settings.bus.bus())
+        lake = await stack.enter_async_context(
+            livelake.open(
+                uri,
+                as_name=first,
+                attach=others,
+                create=False,
+                bus=bus,
+                poll_interval=settings.poll_interval,
+                cache=_cache(found),
+            )
+        )
+        await web.check(lake, found)
+        await web.serve(web.App(lake, found, hosts=settings.hosts, tokens=settings.tokens), listener, ready)
+
+
+def _cache(found: tuple[web.Dashboard, ...]) -> AnalyticsCache | None:
+    """The cache that the folders ask for, None for the lake's own. Of several, the first that asks is heard."""
+    asked = next((each.cache for each in found if each.cache != type(each.cache)()), None)
+    if asked is None:
+        return None
+    return AnalyticsCache(
+        asked.max_capacity or 1_000, asked.time_to_live, asked.time_to_idle, asked.max_bytes or 256 << 20
+    )
