@@ -7,7 +7,8 @@
   ``put`` into an indirect Zenoh callback of the other session.
 * **Router**: the same through a router in another process, both ways over loopback TCP.
 * **Rate**: another process puts numbered events, one hit each among 100,000 dependencies, by the bus's own writer;
-  events made stale a second, against a bare subscriber with an empty Python callback that hears the same puts.
+  events made stale a second, against a bare subscriber with an empty Python callback that hears the same puts. (With
+  ``silence=10``: a wire that is full delays heartbeats by more than the default, and the doubt would drop the rest.)
 
 All bare sessions are opened with the bus's own configuration.
 """
@@ -22,8 +23,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from time import perf_counter_ns
 from typing import Any
 
@@ -211,22 +212,20 @@ async def _first_heard(put: Callable[[], None], heard: threading.Event) -> None:
 async def _rate(report: Report, settings: Settings, endpoint: str) -> None:
     count = 2_000 if settings.quick else 50_000
     ours, bare, caught = [], [], []
-    async with ZenohBus([endpoint]) as bus, _Behind(bus, 100_000) as behind:
+    async with ZenohBus([endpoint], silence=10.0) as bus, _Behind(bus, 100_000) as behind:
         for _ in range(min(settings.rounds, 7)):
             bare.append(await _bare_rate(endpoint, count))
-            before, began = bus.stats().received, 0
-            publishing = asyncio.create_task(asyncio.to_thread(_publisher, endpoint, "Order", count))
-            dropped = behind.invalidator.dropped
-            async with asyncio.timeout(PATIENCE):
-                while bus.stats().received == before:
-                    await asyncio.sleep(0.0005)
-                began = perf_counter_ns()
-                while behind.cache.get(count - 1) is not None or bus.stats().inbox:
-                    await asyncio.sleep(0.001)
-            ours.append((perf_counter_ns() - began) / count)
-            caught.append(behind.invalidator.dropped - dropped)
-            await publishing
-            behind.refill(count)
+            before, dropped = bus.stats().received, behind.invalidator.dropped
+            with _publisher(endpoint, "Order", count):
+                async with asyncio.timeout(PATIENCE):
+                    while bus.stats().received == before:
+                        await asyncio.sleep(0.0005)
+                    began = perf_counter_ns()
+                    while behind.cache.get(count - 1) is not None or bus.stats().inbox:
+                        await asyncio.sleep(0.001)
+                ours.append((perf_counter_ns() - began) / count)
+                caught.append(behind.invalidator.dropped - dropped)
+            behind.refill()
         flushes = bus.stats().flushes
     report.notes.append(f"rate: entries made stale a round {caught}; doubts on the way: {dict(flushes)}")
     ratio = statistics.median([b / a for a, b in zip(ours, bare, strict=True)])
@@ -252,15 +251,23 @@ async def _bare_rate(endpoint: str, count: int) -> float:
 
     with _bare(endpoint) as session:
         subscriber = session.declare_subscriber("events/Bare/**", empty)
-        await asyncio.to_thread(_publisher, endpoint, "Bare", count)
-        assert await asyncio.to_thread(arrived.wait, PATIENCE), f"only {seen} of {count} arrived"
+        with _publisher(endpoint, "Bare", count):
+            assert await asyncio.to_thread(arrived.wait, PATIENCE), f"only {seen} of {count} arrived"
         subscriber.undeclare()
     return (last - first) / count
 
 
-def _publisher(endpoint: str, kind: str, count: int) -> None:
+@contextmanager
+def _publisher(endpoint: str, kind: str, count: int) -> Iterator[None]:
+    """The process that puts; it stays until all has arrived, for what is on its way goes with a session."""
     command = [sys.executable, "-m", "benchmarks.bus", endpoint, kind, str(count)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=2 * PATIENCE)
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
+        yield
+    finally:
+        process.stdin.close()
+        process.wait(PATIENCE)
 
 
 async def publish(endpoint: str, kind: str, count: int) -> None:
@@ -273,7 +280,7 @@ async def publish(endpoint: str, kind: str, count: int) -> None:
     config = session_config([endpoint], (), None, lease=1.0, timeout=5.0, credentials=None)
     session = await open_session(config, endpoint, 5.0)
     tagger = frames.Tagger(f"bench{time.time_ns():x}", time.time_ns() // 1_000_000 << 20)
-    out = Outbound(tagger, session.put, heartbeat=0.1, most_items=count + 10, at_exit=session.close)
+    out = Outbound(tagger, session.put, heartbeat=0.1, most_items=count + 10, at_exit=session.close, numbered=dict)
     session.announce(f"livelake/source/{tagger.node}/{tagger.epoch:x}")
     out.start()
     await asyncio.sleep(0.3)  # a few heartbeats: the others know it
@@ -283,6 +290,7 @@ async def publish(endpoint: str, kind: str, count: int) -> None:
         parcels.append(Parcel(event.key, encode(event), tagger.tag(number + 1), kind, number + 1))
     for parcel in parcels:
         out.box.put(parcel, len(parcel.payload), force=True)
+    await asyncio.to_thread(sys.stdin.read)
     out.stop(PATIENCE)
     session.retract()
     session.close()

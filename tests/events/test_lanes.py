@@ -215,10 +215,12 @@ def test_without_a_link_all_is_blind_until_there_is_one() -> None:
     lanes = heard(A, B)
     assert said(lanes.link_lost(0.1, alone=True)) == [("link-lost", EVERYTHING)]
     assert lanes.link_lost(0.1, alone=True) == []
-    lanes.tick(9.0)
-    assert not lanes.sources
+    assert lanes.tick(9.0) == []
     assert lanes.blind() == {EVERYTHING}
     assert said(lanes.link_back()) == [("link-back", EVERYTHING)]
+    assert lanes.blind() == {EVERYTHING}, "until the others are back, too"
+    lanes.heartbeat(A, {}, 9.1)
+    lanes.heartbeat(B, {}, 9.1)
     assert lanes.blind() == frozenset()
     assert lanes.link_back() == []
 

@@ -32,6 +32,7 @@ __all__ = [
     "CHANGES",
     "EVENTS",
     "EVERYTHING",
+    "LONGEST_TAG",
     "MAX_LANES",
     "REST",
     "Heartbeat",
@@ -58,6 +59,7 @@ ANY_HEARTBEAT: Final = "livelake/heartbeat/*"
 ANY_SOURCE: Final = "livelake/source/*/*"
 
 _HEAD: Final = struct.Struct(">QQ")
+LONGEST_TAG: Final = _HEAD.size + 64
 _NUMBER: Final = struct.Struct(">Q")
 _IN_REST: Final = 1 << 63
 _LONGEST_HEARTBEAT: Final = 262_144

@@ -48,7 +48,7 @@ class Inbound:
         self.undecodable = 0
         self.reasons: Counter[str] = Counter()
         self.links: set[str] = set()
-        self.box: Box[Any] = Box(most_items, _MOST_BYTES)  # messages; or tuples of what to call and with what
+        self.box: Box[tuple[Any, ...]] = Box(most_items, _MOST_BYTES)  # messages; or what to call and with what
         self._own = own
         self._lanes = lanes
         self._delivery = delivery
@@ -86,23 +86,29 @@ class Inbound:
 
     def on_message(self, sample: Sample) -> None:
         self.received += 1
-        size = len(sample.payload)
-        if size > MAX_BYTES:  # let it go at once: a few of those would fill the memory
-            misfit = (self._handle_misfit, (str(sample.key_expr)[:4096], f"a payload of {size:,} bytes", None))
-            taken = self.box.put(misfit, _OVERHEAD)
-        else:
-            taken = self.box.put(sample, size + _OVERHEAD)
-        if not taken:
-            self._overflowed = True
+        self._enter(None, sample)
 
     def on_heartbeat(self, sample: Sample) -> None:
-        if len(sample.payload) > MAX_BYTES:
-            return
-        if not self.box.put((self._handle_heartbeat, (sample, time.monotonic())), len(sample.payload) + _OVERHEAD):
+        self._enter(time.monotonic(), sample)
+
+    def _enter(self, heard_at: float | None, sample: Sample) -> None:
+        """Into the inbox go bytes of ours: a sample holds on to the buffer that it came in, 9 kB and more."""
+        key, payload, attachment = str(sample.key_expr), sample.payload, sample.attachment
+        size = len(payload)
+        if size > MAX_BYTES:  # let it go at once: a few of those would fill the memory
+            if heard_at is not None:
+                return
+            key = key[:4096]
+            item: tuple[Any, ...] = (self._handle_misfit, (key, f"a payload of {size:,} bytes", None))
+            size = 0
+        else:
+            tag = b"" if attachment is None or len(attachment) > frames.LONGEST_TAG else attachment.to_bytes()
+            item = (key, payload.to_bytes(), tag, heard_at)
+        if not self.box.put(item, size + len(key) + _OVERHEAD):
             self._overflowed = True
 
     def on_token(self, key: str, there: bool) -> None:
-        if not self.box.put((self._handle_token, (key, there, time.monotonic())), _OVERHEAD):
+        if not self.box.put((self._handle_token, (key, there, time.monotonic())), len(key) + _OVERHEAD):
             self._overflowed = True
 
     def on_link(self, other: str, there: bool) -> None:
@@ -157,12 +163,16 @@ class Inbound:
         if item is not None:
             self._handle(item)
 
-    def _handle(self, item: Any) -> None:
+    def _handle(self, item: tuple[Any, ...]) -> None:
         try:
-            if type(item) is tuple:
+            if len(item) == 2:
                 item[0](*item[1])
+                return
+            key, data, tag, heard_at = item
+            if heard_at is None:
+                self._handle_message(key, data, frames.read_tag(tag))
             else:
-                self._handle_message(item)
+                self._handle_heartbeat(key, data, frames.read_tag(tag), heard_at)
         except Exception:
             _log.exception("a message could not be handled")
             self._tell([Doubt(frames.EVERYTHING, "internal")])
@@ -184,11 +194,7 @@ class Inbound:
         _log.warning("the inbox overflowed; %d messages were dropped, and all that events touch is in doubt", count)
         self._tell([Doubt(frames.EVERYTHING, "overflow")])
 
-    def _handle_message(self, sample: Sample) -> None:
-        key = str(sample.key_expr)
-        attachment = sample.attachment
-        tag = None if attachment is None else frames.read_tag(attachment.to_bytes())
-        data = sample.payload.to_bytes()
+    def _handle_message(self, key: str, data: bytes, tag: tuple[str, int, bool] | None) -> None:
         if tag is None:
             self._handle_foreign(key, data)
             return
@@ -254,16 +260,14 @@ class Inbound:
         scope = frames.EVENTS if key.startswith("events/") else frames.EVERYTHING
         self._tell([Doubt(scope, "undecodable", source)])
 
-    def _handle_heartbeat(self, sample: Sample, now: float) -> None:
-        attachment = sample.attachment
-        tag = None if attachment is None else frames.read_tag(attachment.to_bytes())
+    def _handle_heartbeat(self, key: str, data: bytes, tag: tuple[str, int, bool] | None, now: float) -> None:
         try:
-            heartbeat = frames.read_heartbeat(sample.payload.to_bytes())
+            heartbeat = frames.read_heartbeat(data)
         except EventError as error:
-            self._note_misfit(str(sample.key_expr), str(error))
+            self._note_misfit(key, str(error))
             return  # nothing was vouched for: silence says the rest
         if tag is None:
-            self._note_misfit(str(sample.key_expr), "it has no number")
+            self._note_misfit(key, "it has no number")
             return
         name = tag[0]
         self._frontier = now

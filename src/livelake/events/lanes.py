@@ -192,10 +192,13 @@ class Lanes:
         return [Doubt(EVERYTHING, "link-lost")] if lost or (alone and not told) else []
 
     def link_back(self) -> list[Doubt]:
-        """There is a link again."""
+        """There is a link again. Those who were LOST meanwhile have been given no time to come back yet."""
         if not self._unlinked:
             return []
         self._unlinked = False
+        for source in self.sources.values():
+            if source.state is State.LOST:
+                source.since = self._now
         return [Doubt(EVERYTHING, "link-back")]
 
     def tick(self, now: float, frontier: float | None = None) -> list[Doubt]:
@@ -213,7 +216,7 @@ class Lanes:
                 if parted or now - source.heard_at > self._silence:
                     self._lose(source, now)
                     doubts.append(Doubt(EVERYTHING, "token-lost" if parted else "silent", source.name))
-            elif now - source.since > self._patience or self._has_successor(source):
+            elif self._has_successor(source) or (not self._unlinked and now - source.since > self._patience):
                 self._forget(source)
                 doubts.append(Doubt(EVERYTHING, "forgotten", source.name))
         return doubts

@@ -1,8 +1,9 @@
 """What goes out: one thread puts events, changes and heartbeats on the wire, in the order of their numbers.
 
-Only it puts, so that a heartbeat never names a number that has not been put before it, and a wire that blocks (up to
-5 s) holds up nobody else: publishers see a full outbox, others a source that is silent. The thread is no daemon
-and looks whether the main thread is still there: a session that nobody closed would hang the interpreter's exit.
+Only it puts, and a wire that blocks (up to 5 s) holds up nobody else: publishers see a full outbox, others a source
+that is silent. A heartbeat names what was put before it, and what has waited since the last heartbeat: on a wire
+that is slower than its publishers heartbeats are on time, and events are not. The thread is no daemon and looks
+whether the main thread is still there: a session that nobody closed would hang the interpreter's exit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from livelake.errors import SourceError
@@ -37,7 +38,8 @@ class Parcel(NamedTuple):
 class Outbound:
     """The outbox and its thread, between `start` and `stop`. Any thread; ``put`` is `ZenohSession.put`.
 
-    ``at_exit`` is called in its thread when the main thread has ended and nobody has stopped it.
+    ``at_exit`` is called in its thread when the main thread has ended and nobody has stopped it. ``numbered`` tells
+    the number of the last publication of each lane; by default heartbeats name only what was put.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Outbound:
         heartbeat: float,
         most_items: int,
         at_exit: Callable[[], None],
+        numbered: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self.box: Box[Parcel] = Box(most_items, _MOST_BYTES)
         self.room = Bell()
@@ -57,7 +60,9 @@ class Outbound:
         self._put = put
         self._interval = heartbeat
         self._at_exit = at_exit
+        self._numbered = numbered
         self._heads: dict[str, int] = {}
+        self._due: Mapping[str, int] = {}  # what was numbered at the last heartbeat
         self._beat_key = f"livelake/heartbeat/{tagger.node}"
         self._stopping = threading.Event()
         self._deadline = 0.0
@@ -106,7 +111,11 @@ class Outbound:
         self.room.ring()
 
     def _beat(self, *, bye: bool = False) -> None:
-        self._try(self._beat_key, frames.write_heartbeat(self._heads, bye=bye), self._tagger.tag(0))
+        numbered = self._numbered()
+        due = numbered if bye else self._due
+        self._due = numbered
+        waiting = {lane: number for lane, number in due.items() if number > self._heads.get(lane, 0)}
+        self._try(self._beat_key, frames.write_heartbeat(self._heads | waiting, bye=bye), self._tagger.tag(0))
 
     def _try(self, key: str, payload: bytes, tag: bytes) -> None:
         try:

@@ -264,7 +264,12 @@ class ZenohBus(Bus):
         inbound = self._inbound
         self._interest = Interest(lambda key: session.subscribe(key, inbound.on_message), inbound.listen)
         self._outbound = Outbound(
-            self._tagger, session.put, heartbeat=self._heartbeat, most_items=self._outbox, at_exit=self._shut
+            self._tagger,
+            session.put,
+            heartbeat=self._heartbeat,
+            most_items=self._outbox,
+            at_exit=self._shut,
+            numbered=lambda: dict(self._numbers),  # a copy: others may add lanes meanwhile
         )
         inbound.begin_with(session.links())
         session.watch_links(inbound.on_link)

@@ -72,10 +72,11 @@ def _open(config: str, endpoints: str) -> ZenohSession:
     except BaseException as error:
         if not _is_foreign(error):
             raise
+        why = str(error).partition(" at /")[0]  # the rest is a path of whoever built the wheel
         raise SourceError(
-            f"cannot open Zenoh at {endpoints}: {error}. Check that a router listens there (`livelake router"
-            " --listen …`, or zenohd), that the address is free if it is one to listen at, and certificates, user"
-            " and password: a router refuses without giving a reason."
+            f"cannot open Zenoh at {endpoints}: {why}. Check that a router listens there (`livelake router`,"
+            " or zenohd), that the address is free if it is one to listen at, and certificates, user and"
+            " password: a router refuses without giving a reason."
         ) from error
 
 
