@@ -75,6 +75,21 @@ async def test_i4_what_is_inserted_blind_is_not_kept(cache: AnalyticsCache, scop
     assert cache.get("lake") == 3
 
 
+async def test_i4_a_failure_is_not_kept_blind(cache: AnalyticsCache, scopes: set[KeyExpr]) -> None:
+    calls = 0
+
+    def fail() -> None:
+        nonlocal calls
+        calls += 1
+        raise ValueError("down")
+
+    scopes.add(KeyExpr("events/**"))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="down"):
+            await cache.get_or_compute("key", fail, depends_on=TODO, negative_ttl=60.0)
+    assert calls == 3
+
+
 async def test_asking_ends(scopes: set[KeyExpr]) -> None:
     cache = AnalyticsCache()
     remove = cache.add_blindness(lambda: scopes)

@@ -66,3 +66,87 @@ async def test_whoever_gives_up_is_not_told(cache: AnalyticsCache) -> None:
     cache.apply("events/Todo/1/1")
     assert told == []
     assert len(cache._registry.index) == 0
+
+
+async def test_a_watcher_who_meets_a_kept_error_hears_of_the_change_too(cache: AnalyticsCache) -> None:
+    told: list[str] = []
+    first, second = (lambda: told.append("first")), (lambda: told.append("second"))
+    for watcher in (first, first, second):
+        with pytest.raises(ValueError, match="no such table"):
+            await cache.fetch(
+                "key",
+                broken,
+                depends_on=frozenset(cache_keys("events/Todo/**")),  # type: ignore[arg-type]
+                watcher=watcher,
+                negative_ttl=50,
+            )
+    cache.apply("events/Todo/1/1")
+    assert sorted(told) == ["first", "second"]
+    assert not cache._registry.mourned
+    assert len(cache._registry.index) == 0
+
+
+async def test_one_watcher_may_wait_for_several_that_failed(cache: AnalyticsCache) -> None:
+    told: list[int] = []
+    mark = lambda: told.append(1)  # noqa: E731
+    for key in ("a", "b"):
+        with pytest.raises(ValueError, match="no such table"):
+            await cache.fetch(
+                key,
+                broken,
+                depends_on=frozenset(cache_keys(f"events/{key}/**")),  # type: ignore[arg-type]
+                watcher=mark,
+            )
+    cache.apply("events/a/1/1")
+    assert told == [1]
+    cache.apply("events/b/1/1")
+    assert told == [1, 1]
+    assert not cache._registry.mourned
+
+
+async def test_a_watcher_that_raises_takes_nothing_from_the_others(
+    cache: AnalyticsCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[int] = []
+
+    def bad() -> None:
+        raise RuntimeError("a watcher")
+
+    await cache.fetch("a", working, depends_on=frozenset(cache_keys("events/T/**")), watcher=bad)  # type: ignore[arg-type]
+    await cache.fetch(
+        "b",
+        working,
+        depends_on=frozenset(cache_keys("events/T/**")),  # type: ignore[arg-type]
+        watcher=lambda: told.append(1),
+    )
+    assert cache.apply("events/T/1/1") == 2
+    assert told == [1]
+    assert "a watcher failed" in caplog.text
+
+
+async def test_a_kept_error_gives_way_to_stale_if_error(cache: AnalyticsCache) -> None:
+    def fail() -> None:
+        raise ValueError("no such table")
+
+    cache.insert("key", "old", depends_on="events/T/**")
+    cache.apply("events/T/1/1")
+    for _ in range(3):
+        read = await cache.read("key", fail, depends_on="events/T/**", stale_if_error=60.0, negative_ttl=60.0)
+        assert (read.status, read.value, str(read.error)) == ("stale", "old", "no such table")
+    with pytest.raises(ValueError, match="no such table"):
+        await cache.read("key", fail, depends_on="events/T/**", negative_ttl=60.0)
+
+
+async def test_nothing_grows_with_changes_that_touch_nothing(cache: AnalyticsCache) -> None:
+    async def run(flight: object) -> int:
+        flight.pin({"lake": 10})  # type: ignore[attr-defined]
+        return 1
+
+    await cache.fetch("k", run, depends_on=frozenset(cache_keys("lake/a/b/c")), pins=True)  # type: ignore[arg-type]
+    for _ in range(500):
+        cache.apply("lake/a/b/c", source="lake", version=3)
+        cache.insert("j", 1, depends_on="events/T/**")
+        cache.apply("events/T/1/1")
+    assert "k" in cache
+    assert len(cache._registry._stale) < 100
+    assert len(cache._registry.index._tree._bare) < 3

@@ -534,7 +534,7 @@ BUGS: tuple[Bug, ...] = (
         "F10 S30 filled before it listens",
         CacheInvalidator,
         "start",
-        "self._cache.apply(self._scope)",
+        "self._apply_all()",
         "pass",
         "what_was_there_before_is_in_doubt",
         "subscription",

@@ -97,6 +97,13 @@ async def test_a_list_is_published_in_its_order_with_one_token(
     assert number == 5
 
 
+async def test_of_a_list_all_are_published_or_none(client: httpx.AsyncClient, heard: list[Signal]) -> None:
+    answer = await post(client, [EVENT, {**EVENT, "time": "0001-01-01T00:00:00+14:00"}])
+    assert answer.status_code == 400
+    assert "Nothing was published" in answer.text
+    assert heard == []
+
+
 async def test_a_publication_makes_stale_what_depends_on_it_and_nothing_else(client: httpx.AsyncClient) -> None:
     async def statuses() -> list[str]:
         return [(await client.get(f"/queries/{name}")).headers["cache-status"] for name in ("todo", "totals")]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +28,9 @@ from livelake.errors import BusyError
 from livelake.keys import KeyExpr
 
 V = TypeVar("V")
+
+log = logging.getLogger("livelake.cache")
+
 # One who waits: on an event loop, or in a thread of its own.
 Waiter = asyncio.Future[None] | concurrent.futures.Future[None]
 Waiters = list[tuple[Waiter, asyncio.AbstractEventLoop | None]]
@@ -311,7 +315,8 @@ class Flight(Generic[V]):
                 woken, slot.watchers = slot.watchers, ()
             if error is not None:
                 registry.put_off(slot.key)
-            if error is not None and self.negative_ttl > 0 and not overtaken and not registry.closed:
+            lasting = error is not None and self.negative_ttl > 0 and not overtaken and not registry.closed
+            if error is not None and lasting and not registry.is_blind(slot):
                 registry.keep_failure(slot, error, self.negative_ttl)
             self.error, self.lost, self.done = error, lost, True
             registry.count["errors"] += error is not None
@@ -344,9 +349,15 @@ Run = Callable[[Flight[V]], Awaitable[V]]
 
 
 def call(watchers: Iterable[Watcher]) -> None:
-    """Tell the watchers of overtaken slots, in the thread that heard of the change, no lock held."""
+    """Tell the watchers of overtaken slots, in the thread that heard of the change, no lock held.
+
+    One that raises is logged, and takes nothing from the others or from whoever told of the change.
+    """
     for watcher in watchers:
-        watcher()
+        try:
+            watcher()
+        except Exception:
+            log.exception("a watcher failed on being told of a change")
 
 
 def _deliver(waiters: Waiters) -> None:

@@ -60,6 +60,8 @@ class Answer(NamedTuple):
     launch: bool = False
     heard: tuple[Change, ...] = ()
     """Changes from before this reader came that the flight, when joined, had not said whether it will have seen."""
+    error: BaseException | None = None
+    """Why a stale one is given, if an error is kept."""
 
     @property
     def missed_a_change(self) -> bool:
@@ -91,7 +93,7 @@ class Reader:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             if flight is None or waiter is None:
-                return self._read(answer.slot, answer.status)
+                return self._read(answer.slot, answer.status, answer.error)
             try:
                 await flight.wait(waiter)
             except asyncio.CancelledError:
@@ -113,7 +115,7 @@ class Reader:
                 else:
                     flight.fly_here(compute)
             if flight is None or waiter is None:
-                return self._read(answer.slot, answer.status)
+                return self._read(answer.slot, answer.status, answer.error)
             flight.wait_here(waiter)
             if not flight.lost and not answer.missed_a_change:
                 return self._outcome(demand, answer, flight)
@@ -122,9 +124,10 @@ class Reader:
         """Detach a watcher, from what has failed too; not being attached any more is fine."""
         registry = self._registry
         with registry.lock:
-            registry.comfort(watcher)
             if slot is None:
+                registry.comfort(watcher, everywhere=True)
                 return
+            registry.comfort(watcher, slot.key)
             with contextlib.suppress(ValueError):
                 at = slot.watchers.index(watcher)
                 slot.watchers = slot.watchers[:at] + slot.watchers[at + 1 :]
@@ -155,7 +158,7 @@ class Reader:
             registry.check_open()
             registry.tidy()
             if demand.watcher is not None:
-                registry.comfort(demand.watcher)
+                registry.comfort(demand.watcher, key)
             answer = None if fresh else self._kept(demand, loop)
             if answer is None:
                 flight = registry.flights.get(key)
@@ -188,9 +191,16 @@ class Reader:
             registry.count["refreshes"] += 1
             return Answer(slot, "stale", self._enter(demand, loop), launch=True)
         failure = registry.failure(key)
-        if failure is not None:
+        if failure is None:
+            return None
+        if demand.watcher is not None:
+            registry.mourn_with(demand.watcher, key)
             raise failure
-        return None
+        slot = registry.stale_entry(key, demand.policy.get("stale_if_error"))
+        if slot is None:
+            raise failure
+        registry.count["stale_served"] += 1
+        return Answer(slot, "stale", error=failure)
 
     def _enter(self, demand: Demand, loop: asyncio.AbstractEventLoop | None) -> Flight[Any]:
         policy = demand.policy

@@ -53,7 +53,8 @@ class Registry:
         self.flights: dict[Hashable, Flight[Any]] = {}
         self.index = Dependencies()
         self.failures: dict[Hashable, AnySlot] = {}  # errors that a policy keeps (negative_ttl), oldest first
-        self.mourned: dict[Watcher, AnySlot] = {}  # what failed, by who wants to hear when trying again makes sense
+        # What failed, by who wants to hear when trying again makes sense, and by key.
+        self.mourned: dict[Watcher, dict[Hashable, AnySlot]] = {}
         self.count: Counter[str] = Counter()
         self.bytes = 0
         self.invalidations = 0
@@ -171,15 +172,27 @@ class Registry:
         self.index.move(slot, frozenset(depends_on))
         self.index.register(slot)
         for watcher in slot.watchers:
-            self.mourned[watcher] = slot
+            self.mourned.setdefault(watcher, {})[slot.key] = slot
 
-    def comfort(self, watcher: Watcher) -> None:
-        """``watcher`` waits for nothing that failed any more."""
-        slot = self.mourned.pop(watcher, None)
-        if slot is not None:
-            slot.watchers = tuple(each for each in slot.watchers if each != watcher)
-            if not slot.watchers:
-                self.index.discard(slot)
+    def mourn_with(self, watcher: Watcher, key: Hashable) -> None:
+        """``watcher`` is given the error that is kept under ``key``: it hears of the change that ends it."""
+        slot = self.failures[key]
+        slot.watchers += (watcher,)
+        self.mourned.setdefault(watcher, {})[key] = slot
+
+    def comfort(self, watcher: Watcher, key: Hashable = None, *, everywhere: bool = False) -> None:
+        """``watcher`` waits for nothing that failed under ``key``, or anywhere, any more."""
+        held = self.mourned.get(watcher)
+        if held is None:
+            return
+        for each in list(held) if everywhere else [key]:
+            slot = held.pop(each, None)
+            if slot is not None:
+                slot.watchers = tuple(other for other in slot.watchers if other != watcher)
+                if not slot.watchers and self.failures.get(each) is not slot:
+                    self.index.discard(slot)
+        if not held:
+            del self.mourned[watcher]
 
     def put_off(self, key: Hashable) -> None:
         """A computation failed: the entry, if there is one, is refreshed in the background after a pause only."""
@@ -235,8 +248,9 @@ class Registry:
                     index.register(found)
                     count += self.concern(found, change or Change(KeyExpr(key)), woken)
         count += len(keys)
-        self._stale.append((now + self.keep_stale, keys, groups))
-        self._stale_keys += count + 1
+        if keys or groups:
+            self._stale.append((now + self.keep_stale, keys, groups))
+            self._stale_keys += count + 1
         self.invalidations += count
         return count
 
@@ -255,7 +269,18 @@ class Registry:
         elif self.failures.get(slot.key) is slot:
             del self.failures[slot.key]
         woken.extend(slot.watchers)
+        if self.mourned:
+            for watcher in slot.watchers:
+                self._console(watcher, slot)
         slot.watchers = ()
+
+    def _console(self, watcher: Watcher, slot: AnySlot) -> None:
+        """``watcher`` is about to hear of ``slot``, which may be one that failed."""
+        held = self.mourned.get(watcher)
+        if held is not None and held.get(slot.key) is slot:
+            del held[slot.key]
+            if not held:
+                del self.mourned[watcher]
 
     def drop(self, key: Hashable, cause: str, woken: list[Watcher]) -> bool:
         """Take the entry away altogether, and fence the flight."""
@@ -283,7 +308,8 @@ class Registry:
             self.bytes -= slot.size
 
     def _forget_failure(self, slot: AnySlot) -> None:
-        self.index.discard(slot)
+        if not slot.watchers:  # they still want to hear of a change
+            self.index.discard(slot)
         self.failures.pop(slot.key, None)
 
     def _remember(self, slot: AnySlot, change: Change) -> None:

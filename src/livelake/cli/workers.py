@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -26,7 +27,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from livelake import web
 from livelake.cli.bus import BusSettings
@@ -244,7 +245,16 @@ def _work(settings: Serving, listener: socket.socket, pipe: Connection) -> None:
     except LivelakeError as error:
         with contextlib.suppress(OSError):  # the supervisor is gone
             pipe.send(str(error) or type(error).__name__)
-        raise SystemExit(1) from None
+        _leave(1)
+    _leave(0)
+
+
+def _leave(status: int) -> NoReturn:
+    """End now. Everything is closed; the interpreter's last rites take seconds where memory is large."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 async def _until_told(main: Coroutine[Any, Any, None], pipe: Connection) -> None:

@@ -63,7 +63,7 @@ class KeyTree(Generic[V]):
         # By the second chunk, then by the first: types are many, and what stands before them is not.
         self._parts: dict[str, dict[str, Part]] = {}
         self._rest = Part()
-        self._bare: list[Part] = []  # emptied by `take`: what was taken often comes back
+        self._bare: dict[Part, None] = {}  # emptied by `take`: what was taken often comes back
 
     def __len__(self) -> int:
         """How many different (expression, value) pairs there are."""
@@ -164,7 +164,7 @@ class KeyTree(Generic[V]):
                         _unpack(held, shape, table, key, chunks, taken)
             at.pairs -= len(taken) - before
             if not at.pairs:
-                self._bare.append(at)
+                self._bare[at] = None
         return taken
 
     def _take_places(self, places: list[_Place]) -> list[V]:

@@ -18,7 +18,9 @@ from starlette.responses import Response
 
 from livelake.errors import BusyError, EventError, LivelakeError, ParameterError
 from livelake.events import Bus, Event
-from livelake.events.codec import decode
+from livelake.events.codec import MAX_BYTES, decode
+from livelake.events.codec import encode as write
+from livelake.events.event import MAX_SEQUENCE
 from livelake.live import LiveLake
 from livelake.token import Token
 from livelake.web.api import encode, parts, problem, status_of
@@ -26,7 +28,7 @@ from livelake.web.tokens import Tokens
 
 __all__ = ["MOST_BYTES", "MOST_EVENTS", "bus_health", "not_before", "publish"]
 
-MOST_BYTES: Final = 1_048_576
+MOST_BYTES: Final = MAX_BYTES - 64  # the bus adds a sequence
 """The longest body: as much as one event may have."""
 MOST_EVENTS: Final = 1_000
 """The longest list of events."""
@@ -198,16 +200,23 @@ def _events(body: bytes) -> list[Event]:
     """The events that a body is: one, or a list of them. Raises `EventError`, which says of which."""
     found = parts(body)
     if found is None:
-        return [decode(body, max_bytes=MOST_BYTES)]
+        return [_event(body)]
     if not 0 < len(found) <= MOST_EVENTS:
         raise EventError(f"a list has 1 to {MOST_EVENTS:,} events, and this has {len(found):,}")
     events = []
     for number, each in enumerate(found, 1):
         try:
-            events.append(decode(each, max_bytes=MOST_BYTES))
+            events.append(_event(each))
         except EventError as error:
             raise EventError(f"event {number} of {len(found):,}: {error} Nothing was published.") from error
     return events
+
+
+def _event(data: bytes | memoryview) -> Event:
+    """One event that can also be written for the wire: of a list all can, or none is published."""
+    event = decode(data, max_bytes=MOST_BYTES)
+    write(event if event.sequence is not None else event.numbered(MAX_SEQUENCE))
+    return event
 
 
 async def _publish_all(bus: Bus, events: list[Event]) -> Token:
