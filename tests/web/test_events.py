@@ -281,7 +281,7 @@ async def test_the_longest_body_is_published_and_a_longer_one_refused(client: ht
     frame = len(DEEP % b'""')
     assert (await post(client, DEEP % (b'"%s"' % (b"x" * (MOST_BYTES - frame))))).status_code == 202
     answer = await post(client, DEEP % (b'"%s"' % (b"x" * (MOST_BYTES - frame + 1))))
-    assert "at most 1,048,576 bytes" in refused(answer, 413)
+    assert "at most 1,048,512 bytes" in refused(answer, 413)
     assert answer.headers["connection"] == "close"
 
 
