@@ -252,11 +252,16 @@ async def test_an_insert_overrules_an_older_flight(cache: AnalyticsCache) -> Non
 
 async def test_the_builder_of_the_seed(cache: AnalyticsCache) -> None:
     dependency = (
-        CacheDependency("daily_stats:2024-01-15").depends_on_aggregate("Todo").depends_on_instance("User", "a/b")
+        CacheDependency("daily_stats:2024-01-15")
+        .depends_on_aggregate("Todo")
+        .depends_on_instance("User", "a/b")
+        .depends_on_key("lake/sales/**")
     )
     cache.insert(dependency.cache_key, 1, depends_on=dependency.depends_on)
     assert cache.apply(Event(aggregate_type="User", aggregate_id="b", event_type="x", sequence=1).key) == 0
     assert cache.apply(Event(aggregate_type="User", aggregate_id="a/b", event_type="x", sequence=1).key) == 1
+    cache.insert(dependency.cache_key, 2, depends_on=dependency.depends_on)
+    assert cache.apply("lake/sales/main/orders") == 1
 
 
 # -------------------------------------------------------------------- the bus

@@ -59,7 +59,7 @@ class Sieve:
         """``at`` is the place of the one chunk with ``$*``, which is the name; None: the whole text is."""
         self._at = at
         self._all: dict[str, Any] = {}
-        self._globs: Globs[None] | None = None  # of the names, once they are many
+        self._globs: Globs | None = None  # of the names, once they are many
 
     def __len__(self) -> int:
         return len(self._all)
@@ -77,11 +77,11 @@ class Sieve:
         if self._at is None or not new:
             return
         if self._globs is not None:
-            self._globs.add(name, None)
+            self._globs.add(name)
         elif len(self._all) > _FEW:
             self._globs = Globs()
             for each in self._all:
-                self._globs.add(each, None)
+                self._globs.add(each)
 
     def remove(self, name: str) -> None:
         """Take away ``name``, which is there."""
@@ -96,7 +96,7 @@ class Sieve:
         """What meets the key, which has no wildcard, no verbatim chunk, and this shape's literals."""
         if self._globs is not None:
             assert self._at is not None
-            return [(name, self._all[name]) for name, _ in self._globs.fitting(chunks[self._at])]
+            return [(name, self._all[name]) for name in self._globs.fitting(chunks[self._at])]
         if self._at is None:
             return [(name, held) for name, held in self._all.items() if intersects(name, key)]
         chunk = chunks[self._at]
