@@ -148,5 +148,5 @@ async def test_nothing_grows_with_changes_that_touch_nothing(cache: AnalyticsCac
         cache.insert("j", 1, depends_on="events/T/**")
         cache.apply("events/T/1/1")
     assert "k" in cache
-    assert len(cache._registry._stale) < 100
+    assert len(cache._registry._bygone._ends) < 100
     assert len(cache._registry.index._tree._bare) < 3

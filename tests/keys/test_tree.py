@@ -75,7 +75,7 @@ test_tree_is_a_scan = TreeMachine.TestCase
 def is_as_new(tree: KeyTree[object]) -> bool:
     """Whether nothing is left of what was removed: no count, no part and no shape."""
     tree._sweep()
-    return not tree._parts and not tree._rest.pairs and not tree._rest.tables
+    return not tree._parts and list(tree._wide) == [""] and not tree._wide[""].tables
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -181,7 +181,7 @@ def test_a_concrete_match_looks_in_few_places_however_many_there_are() -> None:
             tree.add(KeyExpr(f"events/T{number % 50}/{number}$*/**"), -number)
     key = keys.event("T0", "1000", 1)
     assert tree.match(key) >= {1000, -1000}
-    assert sum(len(part.probe(4)) for part in tree._parts_of(key.split("/"))) == 3
+    assert len(tree._probe(tree._meeting(key.split("/")), 4)) == 3
 
 
 @pytest.mark.parametrize("text", ["**/a/**/a/**/b", "**/a/**/a/**/a", "a$*a$*/**/a/**", "**/$*a$*a/**"])

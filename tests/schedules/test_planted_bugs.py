@@ -290,7 +290,7 @@ def a_late_put_of_the_evicted() -> None:
 def _taking(condition: str) -> str:
     """Taken out of the index by a predicate of its own, as a seed's loop over all patterns would."""
     return (
-        f"taken = [s for s in index.slots() if {condition}]; [self.make_stale(s, key, []) for s in taken]; return 0"
+        f"taken = [s for s in self.index.slots() if {condition}]; [self.make_stale(s, key, []) for s in taken]; return 0"
     )
 
 
@@ -681,7 +681,7 @@ BUGS: tuple[Bug, ...] = (
         "S24 includes instead of intersects",
         Registry,
         "overtake",
-        "taken = index.take(key)",
+        "taken = self.index.take(key)",
         _taking("any(d.includes(key) for d in s.depends_on)"),
         "wildcards_drop_what_they_may_mean",
         "wildcard",
@@ -690,7 +690,7 @@ BUGS: tuple[Bug, ...] = (
         "S21 S22 prefixes of text",
         Registry,
         "overtake",
-        "taken = index.take(key)",
+        "taken = self.index.take(key)",
         _taking("any(str(key).startswith(str(d).rstrip('/*')) for d in s.depends_on)"),
         "neighbours_are_left_alone",
         "prefix",

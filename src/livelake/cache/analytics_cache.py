@@ -31,7 +31,7 @@ from livelake.cache.slot import Change, Slot
 from livelake.cache.store import Store, size_in_bytes
 from livelake.clock import SYSTEM, Clock
 from livelake.errors import UsageError
-from livelake.keys import KeyExpr, checked
+from livelake.keys import KeyExpr
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -280,10 +280,10 @@ class AnalyticsCache:
         """
         if source is not None:
             return self.apply_all((Change(KeyExpr(key), source, version),))
-        key, registry = checked(key), self._registry
+        registry = self._registry
         woken: list[Watcher] = []
         with registry.lock:
-            count = registry.overtake(key, None, woken)
+            count = registry.overtake(key, woken)
         if woken:
             call(woken)
         return count
@@ -295,7 +295,10 @@ class AnalyticsCache:
         count = 0
         with registry.lock:
             for change in changes:
-                count += registry.overtake(change.key, change if change.source is not None else None, woken)
+                if change.source is None:
+                    count += registry.overtake(change.key, woken)
+                else:
+                    count += registry.overtake_before(change, woken)
         call(woken)
         return count
 

@@ -81,10 +81,10 @@ class Dependencies:
 
     def __init__(self) -> None:
         self._tree: KeyTree[AnySlot | Group] = KeyTree()
-        self.groups: dict[KeyExpr, Group] = {}
+        self._groups: dict[KeyExpr, Group] = {}  # also those that have ended and are not empty yet
         # Takes out all that depends on something that a key may mean; what is to stay is given back by `register`.
-        # A group is the taker's, to end or to dissolve, and to be taken out of ``groups``. A slot may come several
-        # times and is still ``registered``: see `take_rest`.
+        # A group is the taker's, to end or to dissolve. A slot may come several times and is still ``registered``:
+        # see `take_rest`.
         self.take: Callable[[str], list[AnySlot | Group]] = self._tree.take
 
     def register(self, slot: AnySlot) -> None:
@@ -102,8 +102,8 @@ class Dependencies:
             group.slots.discard(slot)
             if group.cause is None:
                 slot.group = None
-                if not group.slots:
-                    self._disband(group)
+            if not group.slots:
+                self._disband(group)
         elif slot.registered:
             for expression in slot.depends_on:
                 self._tree.discard(expression, slot)
@@ -127,12 +127,12 @@ class Dependencies:
         if len(slot.depends_on) != 1:
             return
         (expression,) = slot.depends_on
-        group = self.groups.get(expression)
-        if group is None:
+        group = self._groups.get(expression)
+        if group is None or group.cause is not None:
             beside = self._tree.under(expression)
             if len(beside) < 2:
                 return
-            group = self.groups[expression] = Group(expression)
+            group = self._groups[expression] = Group(expression)
             self._tree.add(expression, group)
             first = beside[beside[0] is slot]
             if isinstance(first, Slot) and first.landed and not first.watchers and len(first.depends_on) == 1:
@@ -170,5 +170,7 @@ class Dependencies:
         slot.group = group
 
     def _disband(self, group: Group) -> None:
-        self._tree.discard(group.expression, group)
-        del self.groups[group.expression]
+        if group.cause is None:
+            self._tree.discard(group.expression, group)
+        if self._groups.get(group.expression) is group:
+            del self._groups[group.expression]

@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from livelake.cache.bygone import Bygone, Ended
 from livelake.cache.dependencies import Dependencies
 from livelake.cache.slot import FOREVER, NEVER, Change, Group, Slot
 from livelake.cache.store import Chore, Store
@@ -67,9 +68,7 @@ class Registry:
         self.time_to_idle = FOREVER if time_to_idle is None else time_to_idle
         self.keep_stale = keep_stale
         self._deadlines: list[tuple[float, int, Hashable]] = []  # by key: it keeps no value alive
-        # What went stale together, oldest first: until when it is kept, the keys, the groups.
-        self._stale: deque[tuple[float, list[Hashable], list[Group]]] = deque()
-        self._stale_keys = 0  # about how many keys stand in it, and what holds them
+        self._bygone = Bygone(self.entries, keep_stale)
         self._order = itertools.count()
         self._chores: deque[Chore] = deque()
 
@@ -145,8 +144,8 @@ class Registry:
         self.entries[slot.key] = slot
         if not slot.watchers:
             self.index.gather(slot)
-        if self._stale_keys > 4 * len(self.entries) + 64:
-            self._shed_stale()
+        if self._bygone.is_large(self.invalidations):
+            self._bygone.shed(self.invalidations)
         self.bytes += slot.size
         self._sweep_at(self._gone_at(slot), slot)
         self._chores.append(("put", slot))
@@ -213,44 +212,53 @@ class Registry:
         self.make_stale(slot, change, woken)
         return slot.landed
 
-    def overtake(self, key: str, change: Change | None, woken: list[Watcher]) -> int:
-        """Something under ``key`` has changed: `concern` for every slot that depends on it.
+    def overtake(self, key: str, woken: list[Watcher]) -> int:
+        """An event under ``key``: `concern` for every slot that depends on it; how many entries it made stale.
 
-        Without ``change`` it is an event. Returns how many entries it made stale. The cost of an event grows with the
-        groups that it hits and the slots that stand by themselves.
+        The cost of an event grows with the groups that it hits and the slots that stand by themselves. Raises
+        `KeyExprError` for what is no key.
         """
-        index = self.index
-        taken = index.take(key)
+        taken = self.index.take(key)
         if not taken:
             return 0
-        now, count, cause, failures = self.monotonic(), 0, change or key, self.failures
-        keys: list[Hashable] = []
-        groups: list[Group] = []
-        for found in taken:  # it grows under way where groups are dissolved
-            if isinstance(found, Group):
-                del index.groups[found.expression]
-                if change is None:
-                    found.stale_at = now
-                    found.cause = key
-                    groups.append(found)
-                    count += len(found.slots)
-                else:
-                    taken += found.dissolve()
+        now, count = self.monotonic(), 0
+        ended: Ended = []
+        for found in taken:
+            if type(found) is Group:
+                found.stale_at = now
+                found.cause = key
+                ended.append(found)
+                count += len(found.slots)
             elif found.registered:  # else it came before
                 if found.registered > 1:
-                    index.take_rest(found)
+                    self.index.take_rest(found)
                 found.registered = 0
-                plain = found.flight is None and not found.watchers and not (failures and found.key in failures)
-                if plain and (change is None or not found.has_seen(change)):
-                    found.end(cause, now)  # what stands in the index is not stale yet
-                    keys.append(found.key)
+                if found.flight is None and not found.watchers and found.landed:
+                    found.cause = key  # `Slot.end`, without a call; what stands in the index is not stale yet
+                    found.ended_at = now
+                    found.fresh_until = NEVER
+                    ended.append(found.key)
+                    count += 1
                 else:
-                    index.register(found)
-                    count += self.concern(found, change or Change(KeyExpr(key)), woken)
-        count += len(keys)
-        if keys or groups:
-            self._stale.append((now + self.keep_stale, keys, groups))
-            self._stale_keys += count + 1
+                    self.index.register(found)
+                    count += self.concern(found, Change(KeyExpr(key)), woken)
+        if ended:
+            self._bygone.note((now, ended))
+        self.invalidations += count
+        return count
+
+    def overtake_before(self, change: Change, woken: list[Watcher]) -> int:
+        """A commit, which some have seen: `concern` for every slot that depends on it. Returns as `overtake`."""
+        count = 0
+        taken = self.index.take(change.key)
+        for found in taken:  # it grows under way: groups are dissolved
+            if type(found) is Group:
+                taken += found.dissolve()
+            elif found.registered:  # else it came before
+                self.index.take_rest(found)
+                found.registered = 0
+                self.index.register(found)
+                count += self.concern(found, change, woken)
         self.invalidations += count
         return count
 
@@ -337,8 +345,12 @@ class Registry:
                     self.forget(slot)
         if self._deadlines and self._deadlines[0][0] <= (now := self.monotonic()):
             self._sweep(now)
-        if self._stale and self._stale[0][0] <= (now := self.monotonic()):
-            self._sweep_stale(now)
+        for slot in self._bygone.due(self.monotonic()):
+            if slot.watchers:
+                self._sweep_at(self.monotonic() + 1.0, slot)
+            else:
+                self.forget(slot)
+                self._chores.append(("remove", slot))
 
     def _gone_at(self, slot: AnySlot) -> float:
         """When nobody may ask for an entry any more, as far as is known now."""
@@ -376,36 +388,6 @@ class Registry:
                 self._chores.append(("remove", slot))
             else:  # it was read meanwhile, is watched, or the wall clock was set back
                 self._sweep_at(max(now + 1.0, when), slot)
-
-    def _sweep_stale(self, now: float) -> None:
-        while self._stale and self._stale[0][0] <= now:
-            when, keys, groups = self._stale.popleft()
-            gone = self._gone_stale(when, keys, groups)
-            self._stale_keys -= len(keys) + sum(len(group.slots) for group in groups) + 1
-            for slot in gone:
-                if slot.watchers:
-                    self._sweep_at(now + 1.0, slot)
-                else:
-                    self.forget(slot)
-                    self._chores.append(("remove", slot))
-
-    def _gone_stale(self, when: float, keys: list[Hashable], groups: list[Group]) -> list[AnySlot]:
-        """The entries that went stale together and were not replaced since."""
-        slots = [slot for group in groups for slot in group.slots]
-        slots += [slot for key in keys if (slot := self.entries.get(key)) is not None]
-        return [s for s in slots if s.is_stale and s.stale_at + self.keep_stale <= when]
-
-    def _shed_stale(self) -> None:
-        """Hold no key whose entry was replaced meanwhile: the memory of changes is bounded by the entries."""
-        kept: deque[tuple[float, list[Hashable], list[Group]]] = deque()
-        self._stale_keys = 0
-        for when, keys, groups in self._stale:
-            left = [slot.key for slot in self._gone_stale(when, keys, [])]
-            standing = [group for group in groups if group.slots]
-            if left or standing:
-                kept.append((when, left, standing))
-                self._stale_keys += len(left) + sum(len(group.slots) for group in standing) + 1
-        self._stale = kept
 
     def do_chores(self) -> None:
         """Tell the store what has been decided. The lock is not held."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, final
 
 from livelake.keys import KeyExpr
 
@@ -46,6 +46,7 @@ class Change(NamedTuple):
         return f"{self.key} at {self.source} {self.version}" if self.source else str(self.key)
 
 
+@final
 class Group:
     """Entries that depend on one and the same expression, and on nothing else: an event ends them all by one word.
 
@@ -72,12 +73,12 @@ class Slot(Generic[V]):
     """See the module. ``value`` is meaningful once ``landed``."""
 
     __slots__ = (
-        "_cause",
-        "_stale_at",
         "begun_at",
+        "cause",
         "computed_at",
         "cost",
         "depends_on",
+        "ended_at",
         "evicted",
         "flight",
         "fresh_until",
@@ -126,8 +127,8 @@ class Slot(Generic[V]):
         self.pinned: Mapping[str, int] | None = None
         self.unseen: tuple[Change, ...] = ()  # tuples: nearly always empty, and then they cost nothing
         self.group: Group | None = None  # with whom it shares its one dependency
-        self._cause: Change | str | None = None
-        self._stale_at: float = FOREVER
+        self.cause: Change | str | None = None
+        self.ended_at: float = FOREVER
         self.watchers: tuple[Callable[[], None], ...] = ()
 
     @property
@@ -139,18 +140,18 @@ class Slot(Generic[V]):
     def stale_at(self) -> float:
         """Monotonic; when a change made it stale, or `FOREVER`."""
         group = self.group
-        return self._stale_at if group is None or group.cause is None else group.stale_at
+        return self.ended_at if group is None or group.cause is None else group.stale_at
 
     @property
     def dropped_by(self) -> Change | str | None:
         """What made it stale: a change, the key of an event, or words."""
         group = self.group
-        return self._cause if group is None or group.cause is None else group.cause
+        return self.cause if group is None or group.cause is None else group.cause
 
     def end(self, cause: Change | str, now: float) -> None:
         """It is not to be served as fresh any more. Once only; the lock is held."""
-        self._stale_at = now
-        self._cause = cause
+        self.ended_at = now
+        self.cause = cause
         self.fresh_until = NEVER
 
     def has_seen(self, change: Change) -> bool:

@@ -27,7 +27,6 @@ __all__ = [
     "KeyExpr",
     "aggregate",
     "catalog",
-    "checked",
     "decode_chunk",
     "encode_chunk",
     "event",
@@ -86,24 +85,6 @@ class KeyExpr(str):
 
     def __repr__(self) -> str:
         return f"KeyExpr({super().__repr__()})"
-
-
-def checked(text: str) -> str:
-    """``KeyExpr(text)`` for those who only look it up: a concrete key of safe characters comes back as it is."""
-    if (
-        type(text) is str
-        and "*" not in text
-        and "$" not in text
-        and "?" not in text
-        and "#" not in text
-        and "//" not in text
-        and text.isascii()
-        and 0 < len(text) <= MAX_BYTES
-        and text[0] != "/"
-        and text[-1] != "/"
-    ):
-        return text
-    return KeyExpr(text)
 
 
 @lru_cache(maxsize=4096)

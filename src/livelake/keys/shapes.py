@@ -7,8 +7,9 @@ stand under ``"17"``, or under a tuple where there are several literals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from operator import itemgetter
 from typing import Any, Final
 
@@ -106,7 +107,7 @@ class Sieve:
 class Shape:
     """What expressions have in common that differ in their literal chunks only. Shared by all trees: `shape_of`."""
 
-    __slots__ = ("literals", "places", "sieve_at", "sifts", "signs")
+    __slots__ = ("head", "literals", "places", "sieve_at", "sifts", "signs")
 
     def __init__(self, signs: tuple[str, ...]) -> None:
         deep = [at for at, sign in enumerate(signs) if sign == "**"]
@@ -118,7 +119,7 @@ class Shape:
             return at if at < first else at - len(signs)
 
         self.signs = signs
-        skip = 2 if self.has_head else 0  # these are known from the part
+        skip = self.head = sum(1 for _ in takewhile("".__eq__, signs[:2]))  # these are known from the part
         literal = [
             at for at, sign in enumerate(signs) if sign in ("", "@") and at >= skip and not (odd and at > first)
         ]
@@ -126,11 +127,6 @@ class Shape:
         self.literals: Callable[[Sequence[str]], Hashable] = itemgetter(*self.places) if self.places else _no_literals
         self.sifts = bool(globs) or odd
         self.sieve_at = place(globs[0]) if globs and not odd else None
-
-    @property
-    def has_head(self) -> bool:
-        """Whether the first two chunks are literal."""
-        return len(self.signs) > 1 and self.signs[0] == self.signs[1] == ""
 
     @property
     def has_verbatim(self) -> bool:
@@ -173,39 +169,50 @@ class Shape:
 
 
 class Part:
-    """The expressions that begin with the same two literal chunks, by their shapes; or all others."""
+    """The expressions that begin with the same two literal chunks, or one, or none; by their shapes."""
 
-    __slots__ = ("count", "found", "head", "pairs", "tables")
+    __slots__ = ("found", "head", "mark", "tables")
 
     def __init__(self, head: tuple[str, ...] = ()) -> None:
         self.head = head
-        self.pairs = 0
         self.tables: dict[Shape, Table] = {}
-        self.count = -1
+        self.mark = -1
+        """For which keys, and since when, ``found`` is right; the tree's."""
         self.found: tuple[Probe, ...] = ()
-        """What `probe` said last, and for how many chunks; most keys have as many."""
+        """Where to look for a key: here and in wider parts. Most keys have as many chunks as the last."""
 
-    def probe(self, count: int) -> tuple[Probe, ...]:
-        """Where to look for a key of ``count`` chunks."""
-        found = tuple(
+    @property
+    def is_filled(self) -> bool:
+        return any(self.tables.values())
+
+    def probes(self, count: int) -> list[Probe]:
+        """Where to look in this part for a key of ``count`` chunks."""
+        return [
             (shape.literals, table, shape if shape.sifts else None)
             for shape, table in self.tables.items()
             if shape.takes(count)
-        )
-        self.count, self.found = count, found
-        return found
+        ]
+
+    def values(self) -> Iterator[Any]:
+        """What is held, for each expression."""
+        for shape, table in self.tables.items():
+            for held in table.values():
+                if shape.sifts:
+                    yield from (inner for _, inner in held.items())
+                else:
+                    yield held
 
     def grow(self, shape: Shape) -> Table:
         """A table for a shape that has none."""
         table = self.tables[shape] = {}
-        self.count = -1
+        self.mark = -1
         return table
 
     def tidy(self) -> None:
         """Let go of empty tables."""
         for shape in [shape for shape, table in self.tables.items() if not table]:
             del self.tables[shape]
-            self.count = -1
+            self.mark = -1
 
 
 def shape_of(chunks: Sequence[str]) -> Shape:
