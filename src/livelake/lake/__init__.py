@@ -3,10 +3,11 @@
 from livelake.lake.answer import Answer, Result
 from livelake.lake.catalog import Catalog
 from livelake.lake.footprint import Footprint
+from livelake.lake.joint import Joint
 from livelake.lake.lake import Lake
 from livelake.lake.parameters import Parameters
 from livelake.lake.question import Query
 from livelake.lake.transaction import Transaction
 from livelake.lake.why import Why
 
-__all__ = ["Answer", "Catalog", "Footprint", "Lake", "Parameters", "Query", "Result", "Transaction", "Why"]
+__all__ = ["Answer", "Catalog", "Footprint", "Joint", "Lake", "Parameters", "Query", "Result", "Transaction", "Why"]

@@ -24,6 +24,9 @@ class Answer:
     data: ArrowData
     footprint: Footprint
     computed_at: datetime
+    exact: bool = True
+    """Whether ``as_of`` is exactly what was read, and not at least that (a write to a plain database may have been
+    committed and not counted yet)."""
 
     @cached_property
     def nbytes(self) -> int:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Self, Unpack, cast
 
@@ -25,6 +26,7 @@ from livelake.lake.answer import Answer, Result
 from livelake.lake.attached import Attached
 from livelake.lake.catalog import parse
 from livelake.lake.footprint import Footprint
+from livelake.lake.joint import Joint
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
@@ -174,9 +176,13 @@ class Lake:
         question: Query,
         *,
         watcher: Hearer | None = None,
+        joint: Joint | None = None,
         **policy: Unpack[Policy],
     ) -> Read[Answer]:
-        """`query` for those who build on the lake: the slot itself, with a watcher attached to it."""
+        """`query` for those who build on the lake: the slot itself, with a watcher attached to it.
+
+        With ``joint``, what must be computed is read at its snapshot, if that goes well.
+        """
         if self._closed:
             raise ClosedError("this lake is closed")
 
@@ -184,6 +190,11 @@ class Lake:
             policy["fresh"] = True
 
         async def run(flight: Flight[Answer]) -> Answer:
+            if joint is not None:
+                with contextlib.suppress(
+                    QueryError, SourceError
+                ):  # then by itself, where it is healed and tried again
+                    return await joint.run(lambda session, at: self._read_jointly(session, at, flight, question))
             return await self.engine.pool.run(lambda session: self._compute(session, flight, question))
 
         return await self.cache.fetch(
@@ -199,37 +210,68 @@ class Lake:
         error = read.error or read.slot.dropped_by
         return Result(read.slot.value, read.status, read.age, str(error) if read.status == "stale" else None)
 
+    def joint(self) -> Joint:
+        """Where several questions are read at one snapshot; see `fetch`. To be closed."""
+        return Joint(self.engine.pool, self._pinned, parallel=not self._counts_writes)
+
+    @contextlib.contextmanager
+    def _pinned(self, session: Session) -> Iterator[Mapping[str, int]]:
+        """A transaction in which every catalog is pinned, and their states."""
+        with contextlib.ExitStack() as reading:
+            with self.watcher.settled if self._counts_writes else contextlib.nullcontext():
+                counted = self._counted()
+                reading.enter_context(session.transaction())
+                at = self._planner.pin(session, counted)
+                if counted:  # DuckDB begins to read a database when it is first looked at
+                    session.fetchone("SELECT count(*) FROM system.main.duckdb_schemas()")
+            yield at
+
+    def _read_jointly(
+        self, session: Session, at: Mapping[str, int], flight: Flight[Answer], question: Query
+    ) -> Answer:
+        answer = self._read(session, flight, question, {name: at[name] for name in self._counted()})
+        if self._was_compacted(session, answer):
+            raise SourceError(f"the lake was compacted while {_short(question.sql)} ran")
+        return replace(answer, exact=True)
+
+    def _counted(self) -> dict[str, int]:
+        """The writes so far to catalogs without snapshots."""
+        return {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
+
+    def _was_compacted(self, session: Session, answer: Answer) -> bool:
+        logs = ((self.watcher.logs[name], at) for name, at in answer.footprint.as_of.items())
+        return any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog))
+
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
         """The answer, on a worker's thread; read again if rows were moved under it."""
         healed = False
         for _ in range(_COMPACTION_RETRIES):
             generations = self.attached.generations()
             try:
-                answer = self._read(session, flight, question)
+                counted = self._counted()
+                with session.transaction():
+                    answer = self._read(session, flight, question, counted)
             except (QueryError, SourceError) as error:
                 if healed or not self.attached.heal(error, generations):
                     raise
                 healed = True
                 continue
-            logs = ((self.watcher.logs[name], at) for name, at in answer.footprint.as_of.items())
-            if not any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog)):
-                return answer
+            if not self._was_compacted(session, answer):
+                return replace(answer, exact=not self._counts_writes)
         raise BusyError(f"the lake was compacted again and again while {_short(question.sql)} ran; try again")
 
-    def _read(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
-        """Pin, plan, narrow, run: one transaction."""
-        counted = {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
-        with session.transaction():
-            found, footprint = self._foresee(session, question, counted)
-            self.attached.vouch(found)
-            until = footprint.valid_until
-            flight.pin(
-                footprint.as_of,
-                footprint.depends_on,
-                valid_until=None if until is None else until.timestamp(),
-                keep=footprint.why_not is None,
-            )
-            data = session.read(question.sql, question.parameters)
+    def _read(self, session: Session, flight: Flight[Answer], question: Query, counted: Mapping[str, int]) -> Answer:
+        """Pin, plan, narrow, run, within a transaction. ``counted``: from before it began."""
+        found, footprint = self._foresee(session, question, counted)
+        self.attached.vouch(found)
+        until = footprint.valid_until
+        flight.pin(
+            footprint.as_of,
+            footprint.depends_on,
+            valid_until=None if until is None else until.timestamp(),
+            keep=footprint.why_not is None,
+        )
+        data = session.read(question.sql, question.parameters)
         return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC))
 
     def _foresee(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Reads, Footprint]:
@@ -267,9 +309,11 @@ class Lake:
 
         def write(session: Session) -> Token:
             targets = written(session, sql, plan=self._counts_writes)
-            with session.transaction():
-                session.execute(sql, parameters)
-            return self._committed(session, targets)
+            with contextlib.ExitStack() as committing:
+                with session.transaction():
+                    session.execute(sql, parameters)
+                    committing.enter_context(self.watcher.settled)
+                return self._committed(session, targets)
 
         healed = False
         for attempt in range(_CONFLICT_RETRIES):
@@ -289,7 +333,9 @@ class Lake:
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block."""
-        async with Transaction(self.engine.writer, self._committed, plan=self._counts_writes) as transaction:
+        async with Transaction(
+            self.engine.writer, self._committed, self.watcher.settled, plan=self._counts_writes
+        ) as transaction:
             yield transaction
 
     async def maintain(self, statements: Sequence[str]) -> None:
@@ -335,8 +381,8 @@ class Lake:
         entry = self.cache.explain(question.key)
 
         def foresee(session: Session) -> tuple[Reads, Footprint]:
+            counted = self._counted()
             with session.transaction():
-                counted = {n: log.head for n, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
                 return self._foresee(session, question, counted)
 
         found, footprint = await self.engine.pool.run(foresee)

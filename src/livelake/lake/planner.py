@@ -45,6 +45,10 @@ class Planner:
         until = valid_until(session, plan.reads.steps, self._zones)
         return plan.reads, footprint_of(plan.reads, pinned, self._logs, now, question.depends_on, question.ttl, until)
 
+    def pin(self, session: Session, counted: Mapping[str, int]) -> dict[str, int]:
+        """The state of every catalog, which this transaction reads from now on."""
+        return self._snapshots(session, self._logs, counted)
+
     def _pin(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
         """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
         sql, parameters = question.sql, question.parameters
@@ -56,7 +60,7 @@ class Planner:
         gate(session, sql, reads_only=True)
         texts = session.texts(sql, parameters)
         # Every catalog: views and macros may lead into one that the text does not name.
-        pinned = self._snapshots(session, self._logs, counted)
+        pinned = self.pin(session, counted)
         schemas = self._schemas(pinned)
         definitions = self._plans.definitions(schemas, self._engine.builtins)
         found = reads(*texts, heads=pinned, hidden=partial(definitions.hidden, session, sql))

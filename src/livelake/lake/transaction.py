@@ -11,6 +11,7 @@ import contextlib
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -73,11 +74,19 @@ def _roll_back(_session: Session) -> None:
 class Transaction:
     """Made by `Lake.transaction`; for one task at a time."""
 
-    def __init__(self, lane: Pool, committed: Callable[[Session, Targets], Token], *, plan: bool) -> None:
+    def __init__(
+        self,
+        lane: Pool,
+        committed: Callable[[Session, Targets], Token],
+        settled: AbstractContextManager[object],
+        *,
+        plan: bool,
+    ) -> None:
         self.token: Token | None = None
         """What a later read may demand; set once the block has been left and committed."""
         self._lane = lane
         self._committed = committed
+        self._settled = settled  # held while it is committed and applied
         self._plan = plan
         self._steps: queue.SimpleQueue[tuple[_Step | None, Future[Any]]] = queue.SimpleQueue()
         self._ended: asyncio.Future[Token] | None = None
@@ -133,6 +142,11 @@ class Transaction:
 
     def _serve(self, session: Session, begun: Future[None]) -> Token:
         """The lane's side: one transaction, steps as they come."""
+        with contextlib.ExitStack() as committing:
+            self._take_steps(session, begun, committing)
+            return self._committed(session, self._targets)
+
+    def _take_steps(self, session: Session, begun: Future[None], committing: contextlib.ExitStack) -> None:
         with session.transaction():
             begun.set_result(None)
             while True:
@@ -153,7 +167,7 @@ class Transaction:
                     future.set_result(step(session))
                 except BaseException as error:
                     future.set_exception(error)
-        return self._committed(session, self._targets)
+            committing.enter_context(self._settled)
 
     async def __aenter__(self) -> Self:
         begun: Future[None] = Future()

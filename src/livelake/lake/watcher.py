@@ -50,6 +50,9 @@ class Watcher:
         self._cache = cache
         self._monotonic = clock.monotonic
         self._lock = threading.Lock()
+        self.settled = threading.Lock()
+        """Held while a commit of ours is made and applied, and by whoever must not read in between."""
+        self._applied = {name: log.head for name, log in self.logs.items()}
         self._blind_after = max(_BLIND_INTERVALS * interval, _BLIND_AT_LEAST)
         self._seen_until = clock.monotonic() + self._blind_after if self._snapshots else math.inf
         self.blind_at = self._seen_until
@@ -111,11 +114,12 @@ class Watcher:
 
     def heads(self) -> Mapping[str, int]:
         """The newest state of each catalog that has been applied."""
-        return {name: each.head for name, each in self.logs.items()}
+        return dict(self._applied)
 
     def _apply(self, catalog: str, news: News) -> None:
         if news.changes:
             self._cache.apply_all(Change(key, catalog, version) for key, version in news.changes)
+        self._applied[catalog] = self.logs[catalog].head  # only now: whoever sees it reads what is true
 
     def _vouched_until(self) -> float:
         return min(self._seen_until, *(scout.blind_at for scout in self.scouts.values()), math.inf)

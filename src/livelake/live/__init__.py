@@ -1,6 +1,7 @@
 """Watched queries: refreshed after every change that matters, and fed to whoever watches."""
 
 from livelake.live.feed import Feed, State, Topic
+from livelake.live.page import Frame, Page
 from livelake.live.service import LiveLake, open
 
-__all__ = ["Feed", "LiveLake", "State", "Topic", "open"]
+__all__ = ["Feed", "Frame", "LiveLake", "Page", "State", "Topic", "open"]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from livelake.errors import ClosedError
+from livelake.errors import BusyError, ClosedError
 from livelake.lake import Result
 
 
@@ -23,6 +23,11 @@ class State:
     number: int = 0
     result: Result | None = None
     error: Exception | None = None
+
+
+def overtaken_since() -> Exception:
+    """What a lazy query's state says once its data has changed."""
+    return BusyError("the data has changed since; reload the page for the new result")
 
 
 class Topic:

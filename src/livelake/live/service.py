@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Generator, Iterable, Mapping
+import weakref
+from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
-from livelake.cache import AnalyticsCache, Loaded, Refresher, Watched
+from livelake.cache import AnalyticsCache, Loaded, Read, Refresher, Watched
 from livelake.cache.refresh import Touch
 from livelake.clock import SYSTEM, Clock
-from livelake.errors import BusyError, ClosedError, UsageError
+from livelake.errors import BusyError, ClosedError, LivelakeError, UsageError
 from livelake.events import Bus, LocalBus
 from livelake.invalidation import CacheInvalidator
-from livelake.lake import Answer, Lake, Parameters, Query, Result
-from livelake.live.feed import Feed, Topic
+from livelake.lake import Answer, Joint, Lake, Parameters, Query, Result
+from livelake.live.feed import Feed, Topic, overtaken_since
+from livelake.live.page import Page
 from livelake.token import Token
 
 # Seconds for which a read that demands a point waits for it, unless it says how long.
@@ -65,6 +67,7 @@ class LiveLake(Lake):
         self._invalidator = CacheInvalidator(self.cache, self.bus)
         self._invalidator.start()
         self.refresher = Refresher()
+        self._pages: weakref.WeakSet[Page] = weakref.WeakSet()
         self._watches: dict[Topic, _Watch] = {}
         self._shared: dict[tuple[Any, ...], _Watch] = {}  # by question; lazy ones are each asker's own
 
@@ -144,7 +147,7 @@ class LiveLake(Lake):
             async def load(touch: Touch) -> Loaded[Result]:
                 return await self._load(question, touch, self.look_every if eager else math.inf)
 
-            overtaken = None if eager else _overtaken
+            overtaken = None if eager else overtaken_since
             watch.watched = self.refresher.watch(
                 load,
                 topic.publish,
@@ -176,13 +179,33 @@ class LiveLake(Lake):
 
     async def _load(self, question: Query, touch: Touch, at_most: float) -> Loaded[Result]:
         read = await self.fetch(question, watcher=touch)
-        answer: Answer = read.slot.value
-        again_in = None
-        if answer.footprint.why_not is not None:
-            again_in = self.refresh_every
-        elif read.slot.valid_until is not None:
-            again_in = min(at_most, max(0.0, read.slot.valid_until - self._clock.now().timestamp()))
+        again_in = self._again_in(read, at_most)
         return Loaded(self._result(read), again_in, lambda: self.cache.unwatch(read.slot, touch))
+
+    def _again_in(self, read: Read[Answer], at_most: float) -> float | None:
+        """Seconds after which time alone makes an answer untrue."""
+        answer: Answer = read.slot.value
+        if answer.footprint.why_not is not None:
+            return self.refresh_every
+        if read.slot.valid_until is None:
+            return None
+        return min(at_most, max(0.0, read.slot.valid_until - self._clock.now().timestamp()))
+
+    # ---------------------------------------------------------------- pages
+
+    def page(self, questions: Sequence[Query], *, eager: Sequence[bool] = ()) -> Page:
+        """Several queries watched together: each `Frame` of them is of one snapshot (I7). To be closed.
+
+        ``eager``: for each whether it is read again after a change, or computed once (all are, unless it says so).
+        Raises `UsageError` on another event loop than the lake's.
+        """
+        if self._closed:
+            raise ClosedError("this lake is closed")
+        if asyncio.get_running_loop() is not self._loop:
+            raise UsageError("pages belong to the event loop that opened the lake; open it on this one")
+        page = Page(_Reading(self), questions, eager or [True] * len(questions), self._clock)
+        self._pages.add(page)
+        return page
 
     async def close(self) -> None:
         """End every feed, then close the lake. Closing twice is fine."""
@@ -194,6 +217,8 @@ class LiveLake(Lake):
             watch.topic.close()
         self._watches.clear()
         self._shared.clear()
+        for page in list(self._pages):
+            await page.close()
         await self.refresher.close()
         self._invalidator.stop()
         if self._owns_bus:
@@ -201,8 +226,40 @@ class LiveLake(Lake):
         await super().close()
 
 
-def _overtaken() -> Exception:
-    return BusyError("the data has changed since; reload the page for the new result")
+class _Reading:
+    """How a page reads its lake."""
+
+    def __init__(self, lake: LiveLake) -> None:
+        self._lake = lake
+
+    def joint(self) -> Joint:
+        return self._lake.joint()
+
+    async def read_for(self, question: Query, touch: Touch, joint: Joint, *, fresh: bool) -> Read[Answer]:
+        return await self._lake.fetch(question, watcher=touch, joint=joint, fresh=fresh)
+
+    async def caught_up(self, at: Mapping[str, int]) -> bool:
+        watcher = self._lake.watcher
+        if _reached(watcher.heads(), at):
+            return True
+        try:
+            await asyncio.to_thread(watcher.look)
+        except LivelakeError:  # the watcher says so
+            return False
+        return _reached(watcher.heads(), at)
+
+    def again_in(self, read: Read[Answer]) -> float | None:
+        return self._lake._again_in(read, self._lake.look_every)
+
+    def release(self, read: Read[Answer] | None, touch: Touch) -> None:
+        self._lake.cache.unwatch(None if read is None else read.slot, touch)
+
+    def result_of(self, read: Read[Answer]) -> Result:
+        return self._lake._result(read)
+
+
+def _reached(heads: Mapping[str, int], at: Mapping[str, int]) -> bool:
+    return all(heads.get(name, version) >= version for name, version in at.items())
 
 
 class Opening:
