@@ -247,7 +247,7 @@ class Page:
             for each, before in zip(self._panels, self.frame.panels, strict=True)
         ]
         late = frozenset(
-            at for at, each in enumerate(self._panels) if each in self._late or (each.task is not None and each.eager)
+            at for at, each in enumerate(self._panels) if each in self._late or (each.task and each.error is None)
         )
         differs = late != self.frame.late or any(state.number == number for state in states)
         self.frame = Frame(number if differs else number - 1, self._at(), tuple(states), late)
