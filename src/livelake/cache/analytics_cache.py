@@ -13,16 +13,13 @@ change sets to -inf before `apply` returns.
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import inspect
 from collections.abc import Callable, Collection, Hashable, Iterable
 from datetime import datetime
-from typing import Any, ParamSpec, Self, TypeVar, Unpack, cast
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
-from livelake.cache.arguments import key_of
+from livelake.cache.callables import decorator, has_loop, plain, timestamp
 from livelake.cache.dependencies import key_exprs
-from livelake.cache.flight import Flight, Run, call
+from livelake.cache.flight import Run, call
 from livelake.cache.policy import Policy
 from livelake.cache.read import CacheStats, Explanation, Read
 from livelake.cache.reader import Demand, Reader
@@ -121,9 +118,9 @@ class AnalyticsCache:
     ) -> Read[Any]:
         """`get_or_compute`, with ``status`` (hit, miss, joined, stale, bypass) and ``age`` beside the ``value``."""
         run = plain(compute)
-        demand = Demand(key, key_exprs(depends_on), _timestamp(valid_until), policy)
+        demand = Demand(key, key_exprs(depends_on), timestamp(valid_until), policy)
         if policy.get("bypass"):
-            return await self._alone(demand, run)
+            return await self._reader.alone(demand, run)
         return await self._reader.fetch(demand, run)
 
     def get_or_compute_sync(
@@ -143,12 +140,12 @@ class AnalyticsCache:
         slot = None if policy else self.peek(key)
         if slot is not None:
             return slot.value
-        if _has_loop():
+        if has_loop():
             raise UsageError("get_or_compute_sync would block this thread's event loop; await get_or_compute instead")
         if policy.get("bypass"):
-            self._count_bypass()
+            self._reader.count_bypass()
             return compute()
-        demand = Demand(key, key_exprs(depends_on), _timestamp(valid_until), policy)
+        demand = Demand(key, key_exprs(depends_on), timestamp(valid_until), policy)
         return self._reader.fetch_here(demand, compute).slot.value
 
     def cached(
@@ -167,31 +164,7 @@ class AnalyticsCache:
         without a hash raises `UsageError`, unless ``key(*args, **kwargs)`` gives the key. The function has
         ``cache_key(*args, **kwargs)``.
         """
-        keys = key_exprs(depends_on)
-
-        def decorate(function: Callable[P, T]) -> Callable[P, T]:
-            signature = inspect.signature(function)
-
-            def cache_key(*args: P.args, **kwargs: P.kwargs) -> Hashable:
-                if key is not None:
-                    return (function.__qualname__, key(*args, **kwargs))
-                return key_of(function, signature, args, kwargs)
-
-            @functools.wraps(function)
-            async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
-                call = functools.partial(function, *args, **kwargs)
-                return await self.get_or_compute(cache_key(*args, **kwargs), call, depends_on=keys, **policy)
-
-            @functools.wraps(function)
-            def plain(*args: P.args, **kwargs: P.kwargs) -> Any:
-                call = functools.partial(function, *args, **kwargs)
-                return self.get_or_compute_sync(cache_key(*args, **kwargs), call, depends_on=keys, **policy)
-
-            wrapper: Any = awaited if inspect.iscoroutinefunction(function) else plain
-            wrapper.cache_key = cache_key
-            return cast("Callable[P, T]", wrapper)
-
-        return decorate
+        return decorator(self, key_exprs(depends_on), key, policy)
 
     def peek(self, key: Hashable) -> AnySlot | None:
         """The slot of a fresh entry, counted as a hit, or None. No lock, no wait."""
@@ -252,7 +225,7 @@ class AnalyticsCache:
         slot.landed = True
         slot.begun_at = slot.landed_at = self._monotonic()
         slot.computed_at = self._wall().timestamp()
-        slot.valid_until = _timestamp(valid_until)
+        slot.valid_until = timestamp(valid_until)
         registry = self._registry
         fits = registry.store.weigh(slot)
         woken: list[Watcher] = []
@@ -361,20 +334,10 @@ class AnalyticsCache:
         registry = self._registry
         with registry.lock:
             flight, slot = registry.flights.get(key), registry.entries.get(key)
-            if slot is None and flight is None:
-                return Explanation(state="absent")
             if slot is None:
-                assert flight is not None
-                return Explanation(state="flying", depends_on=tuple(sorted(flight.slot.depends_on)))
-            old = registry.fresh_no_more_since(slot) is not None
-            return Explanation(
-                state="stale" if slot.is_stale else "expired" if old else "fresh",
-                depends_on=tuple(sorted(slot.depends_on)),
-                pinned=slot.pinned,
-                dropped_by=None if slot.dropped_by is None else str(slot.dropped_by),
-                age=registry.monotonic() - slot.begun_at,
-                cost=slot.cost,
-            )
+                return Explanation.of_flight(None if flight is None else flight.slot.depends_on)
+            is_fresh = registry.fresh_no_more_since(slot) is None
+            return Explanation.of_entry(slot, is_fresh, registry.monotonic())
 
     def stats(self) -> CacheStats:
         """Numbers since the cache was made."""
@@ -420,23 +383,6 @@ class AnalyticsCache:
     async def __aexit__(self, *_exc: object) -> None:
         await self.close()
 
-    async def _alone(self, demand: Demand, run: Run[V]) -> Read[V]:
-        """Compute for one caller: nothing looked up, shared or kept."""
-        self._count_bypass()
-        registry = self._registry
-        flight: Flight[V] = Flight(
-            registry, Slot(demand.key, demand.depends_on), None, grace=0, pins=False, after=None
-        )
-        flight.slot.begun_at = registry.monotonic()
-        flight.slot.computed_at = registry.wall().timestamp()
-        flight.slot.value = await run(flight)
-        return Read(flight.slot, "bypass", registry.monotonic() - flight.slot.begun_at)
-
-    def _count_bypass(self) -> None:
-        with self._registry.lock:
-            self._registry.check_open()
-            self._registry.count["bypasses"] += 1
-
     def _look(self, key: Hashable) -> AnySlot | None:
         """The slow half of a look-up: tidies, and counts a miss if it is one."""
         registry = self._registry
@@ -449,31 +395,3 @@ class AnalyticsCache:
                 next(self._hits)
         registry.do_chores()
         return slot
-
-
-def plain(compute: Callable[[], Any]) -> Run[Any]:
-    """A user's ``compute`` as a run: coroutine functions on the loop, others in a thread."""
-
-    async def run(_flight: Flight[Any]) -> Any:
-        if inspect.iscoroutinefunction(compute):
-            return await compute()
-        value = await asyncio.to_thread(compute)
-        return await value if inspect.isawaitable(value) else value
-
-    return run
-
-
-def _timestamp(moment: datetime | None) -> float | None:
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise UsageError(f"valid_until={moment!r} has no time zone; give an aware datetime")
-    return moment.timestamp()
-
-
-def _has_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -16,7 +16,8 @@ import math
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Self, Unpack
 
-from livelake.cache.analytics_cache import AnalyticsCache, plain
+from livelake.cache.analytics_cache import AnalyticsCache
+from livelake.cache.callables import plain
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.policy import Policy
 from livelake.cache.refresh import Loaded, Refresher, Touch, Watched

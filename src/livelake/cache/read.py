@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar
 
 from livelake.cache.slot import Slot
 from livelake.keys import KeyExpr
@@ -41,6 +41,25 @@ class Explanation:
     dropped_by: str | None = None
     age: float | None = None
     cost: float | None = None
+
+    @classmethod
+    def of_flight(cls, depends_on: Iterable[KeyExpr] | None) -> Self:
+        """What there is where there is no entry: a flight, or (None) nothing."""
+        if depends_on is None:
+            return cls(state="absent")
+        return cls(state="flying", depends_on=tuple(sorted(depends_on)))
+
+    @classmethod
+    def of_entry(cls, slot: Slot[Any], is_fresh: bool, now: float) -> Self:
+        """An entry at ``now`` (monotonic)."""
+        return cls(
+            state="stale" if slot.is_stale else "fresh" if is_fresh else "expired",
+            depends_on=tuple(sorted(slot.depends_on)),
+            pinned=slot.pinned,
+            dropped_by=None if slot.dropped_by is None else str(slot.dropped_by),
+            age=now - slot.begun_at,
+            cost=slot.cost,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,6 +120,24 @@ class Reader:
             if not flight.lost and not answer.missed_a_change:
                 return self._outcome(demand, answer, flight)
 
+    async def alone(self, demand: Demand, run: Run[V]) -> Read[V]:
+        """Compute for one caller: nothing looked up, shared or kept."""
+        self.count_bypass()
+        registry = self._registry
+        flight: Flight[V] = Flight(
+            registry, Slot(demand.key, demand.depends_on), None, grace=0, pins=False, after=None
+        )
+        flight.slot.begun_at = registry.monotonic()
+        flight.slot.computed_at = registry.wall().timestamp()
+        flight.slot.value = await run(flight)
+        return Read(flight.slot, "bypass", registry.monotonic() - flight.slot.begun_at)
+
+    def count_bypass(self) -> None:
+        """Somebody computes by himself."""
+        with self._registry.lock:
+            self._registry.check_open()
+            self._registry.count["bypasses"] += 1
+
     def unwatch(self, slot: AnySlot | None, watcher: Watcher) -> None:
         """Detach a watcher, from what has failed too; not being attached any more is fine."""
         registry = self._registry
