@@ -10,7 +10,18 @@ import sys
 
 from benchmarks.harness import ROOT, Settings, record
 
-QUESTIONS = ("hit", "query_hit", "footprint", "apply", "stampede", "memory", "correctness", "first_path", "bus")
+QUESTIONS = (
+    "hit",
+    "query_hit",
+    "footprint",
+    "miss",
+    "apply",
+    "stampede",
+    "memory",
+    "correctness",
+    "first_path",
+    "bus",
+)
 
 
 def main() -> int:

@@ -188,24 +188,32 @@ class _Written:
                 self.given.add(node["function_name"].lower())
         if self.has_parameters and _has_parameter(node.get("at_clause")):
             self.given.add("AT")
-        if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
-            self.words.add(node["column_names"][0].lower())
-        if node.get("type") == "BASE_TABLE":
-            self.tables.add(node["table_name"].lower())
-            if node.get("at_clause"):
-                self.travelled.add(node["table_name"].lower())
-                self.moments |= _words(node["at_clause"])
-            if not node.get("schema_name") and _FILE_NAME.search(node["table_name"]):
-                self.files.add(FileRef("file", node["table_name"]))
-        if node.get("type") == "LIMIT_MODIFIER" or node.get("type") == "LIMIT_PERCENT_MODIFIER":
+        kind = node.get("type")
+        if kind == "COLUMN_REF":
+            if len(node["column_names"]) == 1:
+                self.words.add(node["column_names"][0].lower())
+        elif kind == "BASE_TABLE":
+            self._table(node)
+        elif kind == "TABLE_FUNCTION":
+            self._table_function(node)
+        elif kind == "LIMIT_MODIFIER" or kind == "LIMIT_PERCENT_MODIFIER":
             self.folded.append(node)
-        if node.get("type") == "TABLE_FUNCTION":
-            arguments = node["function"].get("children") or []
-            self.folded.append(arguments)
-            name = node["function"]["function_name"].lower()
-            self.scanned[name] += 1
-            if name in functions.FILES:
-                self.files |= {FileRef(name, path) for path in _texts(arguments[:1])}
+
+    def _table(self, node: dict[str, Any]) -> None:
+        self.tables.add(node["table_name"].lower())
+        if node.get("at_clause"):
+            self.travelled.add(node["table_name"].lower())
+            self.moments |= _words(node["at_clause"])
+        if not node.get("schema_name") and _FILE_NAME.search(node["table_name"]):
+            self.files.add(FileRef("file", node["table_name"]))
+
+    def _table_function(self, node: dict[str, Any]) -> None:
+        arguments = node["function"].get("children") or []
+        self.folded.append(arguments)
+        name = node["function"]["function_name"].lower()
+        self.scanned[name] += 1
+        if name in functions.FILES:
+            self.files |= {FileRef(name, path) for path in _texts(arguments[:1])}
 
     def join(self, written: Present, shown: Present) -> Present:
         """The present as the text has it and as the plan shows it.

@@ -68,11 +68,14 @@ def nodes(tree: Any, without: frozenset[str] = frozenset()) -> Iterator[dict[str
         node = pending.pop()
         if type(node) is dict:  # JSON has no subclasses, and this loop is on the path of every new text
             yield node
-            pending += [
-                value
-                for key, value in node.items()
-                if (type(value) is dict or type(value) is list) and key not in without
-            ]
+            if without:
+                pending += [
+                    value
+                    for key, value in node.items()
+                    if (type(value) is dict or type(value) is list) and key not in without
+                ]
+            else:
+                pending += [value for value in node.values() if type(value) is dict or type(value) is list]
         elif type(node) is list:
             pending += node
 
