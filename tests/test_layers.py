@@ -34,6 +34,7 @@ DOORS = {
     "msgspec": {"engine/reading.py", "events", "web/api.py"},
     "starlette": {"web"},
     "uvicorn": {"web/serve.py"},
+    "markdown_it": {"web/markdown.py"},
     "click": {"cli"},
     "psutil": {"cli/telemetry.py"},
     "zenoh": {"events/zenoh_session.py", "events/zenoh_config.py", "events/router.py"},

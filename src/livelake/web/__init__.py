@@ -7,8 +7,9 @@ from pathlib import Path
 from livelake.errors import ConfigError, LivelakeError
 from livelake.live import LiveLake
 from livelake.web.app import App
+from livelake.web.asked import shared_parameters
 from livelake.web.charts import ChartSpec
-from livelake.web.folder import Dashboard, load
+from livelake.web.folder import Dashboard, Query, load
 from livelake.web.serve import listen, serve, url_of
 
 __all__ = ["App", "Dashboard", "app", "check", "dashboards", "listen", "serve", "url_of"]
@@ -25,7 +26,9 @@ async def check(lake: LiveLake, found: tuple[Dashboard, ...]) -> None:
     Raises `ConfigError` naming the file. Whether its tables exist is not checked: they may come later.
     """
     for dashboard in found:
+        shared_parameters(dashboard)
         for query in dashboard.queries.values():
+            await _check_offers(lake, query)
             try:
                 statement = await lake.check(query.sql)
             except LivelakeError as error:
@@ -38,6 +41,22 @@ async def check(lake: LiveLake, found: tuple[Dashboard, ...]) -> None:
             for name in sorted(declared - {name.lower() for name in statement.parameters}):
                 message = f"params.{name} is declared, but ${name} is not used in the query"
                 raise ConfigError(message, file=query.file, line=1)
+
+
+async def _check_offers(lake: LiveLake, query: Query) -> None:
+    """What a parameter is chosen from is one SELECT, too, and takes no parameters."""
+    for parameter in query.params.values():
+        if not parameter.source:
+            continue
+        where = f"params.{parameter.name}.from"
+        try:
+            statement = await lake.check(parameter.source)
+        except LivelakeError as error:
+            raise ConfigError(f"{where}: {error}", file=query.file, line=1) from error
+        if statement.parameters:
+            raise ConfigError(
+                f"{where} uses ${min(statement.parameters)}; it takes no parameters", file=query.file, line=1
+            )
 
 
 async def app(lake: LiveLake, folder: Path | str) -> App:

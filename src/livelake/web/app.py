@@ -4,6 +4,7 @@ GET /                      the dashboards
 GET /d/{dashboard}         a live page; query parameters are the queries' parameters
 GET /live/{dashboard}      its stream: Datastar events, the current state first, then each change
 GET /queries/{name}        a result as JSON; ``Livelake-Not-Before: TOKEN`` waits for what the token stands for
+GET /why/{name}            what it depends on, and why it was kept or dropped
 POST /events               publishes an event, or a list of them; needs a bearer token
 GET /healthz               whether answers can be vouched for
 GET /static/{file}         the page's own script and style
@@ -18,7 +19,6 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from importlib.resources import files
-from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,14 +29,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livelake import __version__
 from livelake.clock import SYSTEM
-from livelake.errors import LivelakeError, NotFoundError, ParameterError
+from livelake.errors import LivelakeError, NotFoundError
 from livelake.live import LiveLake
 from livelake.web.api import problem, respond, status_of
+from livelake.web.asked import Asked, read
 from livelake.web.channel import Channels
+from livelake.web.controls import Offers, controls
+from livelake.web.draw import waiting
 from livelake.web.events import bus_health, not_before, publish
 from livelake.web.folder import Dashboard, Query
-from livelake.web.pages import DashboardCard, Link, Site, dashboard_page, error_page, index_page
-from livelake.web.parameters import Value
+from livelake.web.offers import offered
+from livelake.web.pages import DashboardCard, Link, PanelView, Site, dashboard_page, error_page, index_page
 from livelake.web.stream import HEADERS, HEARTBEAT, Stream
 from livelake.web.tokens import Tokens
 
@@ -54,7 +57,13 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
-_STATIC = {"livelake.js": "text/javascript", "livelake.css": "text/css", "icon.svg": "image/svg+xml"}
+_STATIC = {
+    "theme.js": "text/javascript",
+    "livelake.js": "text/javascript",
+    "page.js": "text/javascript",
+    "livelake.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
 
 
 class App:
@@ -89,6 +98,7 @@ class App:
                 Route("/d/{dashboard}", self._page),
                 Route("/live/{dashboard}", _Endpoint(self._live), methods=["GET"]),
                 Route("/queries/{name}", self._query),
+                Route("/why/{name}", self._why),
                 Route("/events", self._publish, methods=["POST"]),
                 Route("/healthz", self._health),
                 Route("/static/{file}", self._static),
@@ -124,25 +134,35 @@ class App:
     async def _page(self, request: Request) -> Response:
         try:
             dashboard = self._dashboard(request)
-            values = _bind(dashboard, request)
-            channel = self.channels.enter(dashboard, values)
+            asked = read(dashboard, request.query_params.multi_items())
+            offers = await offered(self.lake, asked, _PATIENCE)
+            if asked.wrong is not None:
+                page = self._dashboard_page(dashboard, asked, offers, waiting(dashboard, asked), None)
+                return HTMLResponse(page, 200 if asked.is_waiting else 400, headers=_PAGE_HEADERS)
+            channel = self.channels.enter(dashboard, asked.values, asked.views)
         except LivelakeError as error:
             return self._failure(status_of(error), str(error))
         try:
             await channel.ready(_PATIENCE)
-            parameters = urlencode(request.query_params.multi_items())
-            links = [Link(each.title, f"/d/{each.name}", each is dashboard) for each in self.dashboards.values()]
-            page = dashboard_page(
-                dashboard.title,
-                dashboard.description or None,
-                [each.view for each in channel.panels],
-                f"/live/{dashboard.name}" + (f"?{parameters}" if parameters else ""),
-                nav=links if len(links) > 1 else (),
-                site=self._site,
-            )
+            url = f"/live/{dashboard.name}" + (f"?{asked.query_string}" if asked.given else "")
+            page = self._dashboard_page(dashboard, asked, offers, [each.view for each in channel.panels], url)
         finally:
             self.channels.leave(channel)
         return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+    def _dashboard_page(
+        self, shown: Dashboard, asked: Asked, offers: Mapping[str, Offers], panels: list[PanelView], url: str | None
+    ) -> str:
+        links = [Link(each.title, f"/d/{each.name}", each is shown) for each in self.dashboards.values()]
+        return dashboard_page(
+            shown.title,
+            shown.description or None,
+            panels,
+            url,
+            nav=links if len(links) > 1 else (),
+            controls=controls(asked, offers),
+            site=self._site,
+        )
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["file"]
@@ -158,10 +178,11 @@ class App:
     async def _live(self, request: Request) -> ASGIApp:
         try:
             dashboard = self._dashboard(request)
-            values = _bind(dashboard, request)
+            asked = read(dashboard, request.query_params.multi_items())
+            values = asked.bound()
             if request.method == "HEAD":
                 return Response(headers=HEADERS)
-            channel = self.channels.enter(dashboard, values)
+            channel = self.channels.enter(dashboard, values, asked.views)
         except LivelakeError as error:
             return problem(status_of(error), http.HTTPStatus(status_of(error)).phrase, str(error))
         last = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
@@ -177,6 +198,17 @@ class App:
         except LivelakeError as error:
             status = status_of(error)
             return problem(status, http.HTTPStatus(status).phrase, str(error))
+
+    async def _why(self, request: Request) -> Response:
+        try:
+            query = self._named(request.path_params["name"])
+            values = query.bind(request.query_params.multi_items())
+            why = await self.lake.why(query.sql, values, depends_on=query.depends_on)
+        except LivelakeError as error:
+            status = status_of(error)
+            return problem(status, http.HTTPStatus(status).phrase, str(error))
+        kept = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        return Response(str(why), media_type="text/plain", headers=kept)
 
     async def _publish(self, request: Request) -> Response:
         return await publish(request, self.lake.bus, self.tokens)
@@ -250,17 +282,3 @@ def _host(scope: Scope) -> str:
     """The host that was asked for, without its port."""
     given = next((value for name, value in scope["headers"] if name == b"host"), b"")
     return re.sub(r":\d*$", "", given.decode("latin-1")).lower()
-
-
-def _bind(dashboard: Dashboard, request: Request) -> dict[str, dict[str, Value]]:
-    """Values for each query of a page, from one query string: each takes the parameters that it declares."""
-    given = [(n, v) for n, v in request.query_params.multi_items() if n not in ("last_event_id", "datastar")]
-    known = {name for query in dashboard.queries.values() for name in query.params}
-    for name, _ in given:
-        if name not in known:
-            takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-            raise ParameterError(f"dashboard {dashboard.name!r} has no parameter {name!r}; {takes}")
-    return {
-        query.name: query.bind([(name, value) for name, value in given if name in query.params])
-        for query in dashboard.queries.values()
-    }

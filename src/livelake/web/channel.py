@@ -12,15 +12,15 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import cast
+from types import MappingProxyType
 
 from livelake.errors import BusyError, ClosedError, LivelakeError
 from livelake.live import LiveLake, State, Topic
-from livelake.web.charts import ChartSpec
+from livelake.web.charts import ChartSpec, TableView
 from livelake.web.datastar import patch_elements
-from livelake.web.draw import draw
+from livelake.web.draw import blank, draw
 from livelake.web.folder import Dashboard, Query
-from livelake.web.pages import PanelView, Span, panel
+from livelake.web.pages import PanelView, panel
 from livelake.web.parameters import Value
 
 log = logging.getLogger("livelake.web")
@@ -34,22 +34,18 @@ _MOST = 500
 class Panel:
     """One panel of a channel: what it shows now, as a view and as a frame."""
 
-    def __init__(self, channel: Channel, query: Query, topic: Topic) -> None:
+    def __init__(
+        self, channel: Channel, query: Query, topic: Topic, values: Mapping[str, Value], looked_at: TableView
+    ) -> None:
         self.query = query
-        self.view = PanelView(
-            id=query.name,
-            name=query.name,
-            title=query.title,
-            description=query.description or None,
-            span=cast("Span", query.span),
-            state="loading",
-        )
+        self.view = blank(query, values)
         self.number = 0
         self.frame = b""
         self.topic = topic
         self.is_eager = query.refresh == "eager"
         self._channel = channel
-        self._spec = ChartSpec.parse(query.chart) if query.chart else None
+        spec = ChartSpec.parse(query.chart or {})
+        self._spec = replace(spec, view=looked_at, title=spec.title or query.title)
         self._drawn = -1
         self._moved = asyncio.Event()
 
@@ -83,7 +79,13 @@ class Panel:
 class Channel:
     """See the module. Lives on the event loop of the lake."""
 
-    def __init__(self, lake: LiveLake, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]]) -> None:
+    def __init__(
+        self,
+        lake: LiveLake,
+        dashboard: Dashboard,
+        values: Mapping[str, Mapping[str, Value]],
+        views: Mapping[str, TableView],
+    ) -> None:
         self.dashboard = dashboard
         self.epoch = secrets.token_hex(4)
         self.number = 0
@@ -98,6 +100,8 @@ class Channel:
                 lake.watch(
                     lake.ask(query.sql, values[name], depends_on=query.depends_on), eager=query.refresh == "eager"
                 ),
+                values[name],
+                views.get(name) or TableView(name),
             )
             for name, query in dashboard.queries.items()
         ]
@@ -175,16 +179,25 @@ class Channels:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    def enter(self, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]]) -> Channel:
-        """The channel for these values, to be left with `leave`. Raises `BusyError`, `ClosedError`."""
+    def enter(
+        self,
+        dashboard: Dashboard,
+        values: Mapping[str, Mapping[str, Value]],
+        views: Mapping[str, TableView] = MappingProxyType({}),
+    ) -> Channel:
+        """The channel for these values, to be left with `leave`. Raises `BusyError`, `ClosedError`.
+
+        Whoever looks at a table in the same way shares the drawing of it, too.
+        """
         if self._closed:  # a stream that began now would never be told to end
             raise ClosedError("the server is stopping")
-        key = (dashboard.name, *((name, tuple(bound.items())) for name, bound in values.items()))
+        looks = tuple(view for name, view in views.items() if view != TableView(name))
+        key = (dashboard.name, *((name, tuple(bound.items())) for name, bound in values.items()), looks)
         channel = self._open.get(key)
         if channel is None or channel.is_overtaken:
             if len(self._living) >= _MOST:
                 raise BusyError(f"{_MOST} pages with different parameters are open; try again later")
-            self._open[key] = channel = Channel(self._lake, dashboard, values)
+            self._open[key] = channel = Channel(self._lake, dashboard, values, views)
             self._living.add(channel)
         channel.viewers += 1
         return channel

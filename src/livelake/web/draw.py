@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 from livelake.errors import LivelakeError
 from livelake.live import State
+from livelake.web.asked import Asked, spelled_out, waits_for
 from livelake.web.charts import ChartSpec, render
-from livelake.web.pages import PanelView
+from livelake.web.folder import Dashboard, Query
+from livelake.web.html import h
+from livelake.web.pages import PanelView, Span
+from livelake.web.parameters import Value
 
 _TABLE = ChartSpec(mark="table")
+
+
+def blank(query: Query, values: Mapping[str, Value] | None = None) -> PanelView:
+    """The view of a panel that has nothing to show yet; without values nobody can tell why."""
+    asked = f"?{spelled_out(values)}" if values else ""
+    return PanelView(
+        id=query.name,
+        name=query.name,
+        title=query.title,
+        description=query.description or None,
+        span=cast("Span", query.span),
+        state="loading",
+        why_url=None if values is None else f"/why/{query.name}{asked}",
+    )
+
+
+def waiting(dashboard: Dashboard, asked: Asked) -> list[PanelView]:
+    """The panels of a page that lacks values, or has wrong ones: each says what it waits for."""
+    return [
+        replace(blank(query), state="fresh", body=h("p", {"class": "empty"}, _waits(query, asked)))
+        for query in dashboard.queries.values()
+    ]
+
+
+def _waits(query: Query, asked: Asked) -> str:
+    lacking = waits_for(query, asked)
+    return f"Waits for: {lacking}" if lacking else "Waits until all that is asked above is right"
 
 
 def draw(view: PanelView, spec: ChartSpec | None, state: State) -> PanelView:

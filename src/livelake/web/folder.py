@@ -97,8 +97,7 @@ class Query:
             if name not in values:
                 if parameter.default is None:
                     raise ParameterError(
-                        f"parameter {name!r} is missing; query {self.name!r} needs it: "
-                        f"{'a text' if parameter.type == 'string' else wanted(parameter)}"
+                        f"parameter {name!r} is missing; query {self.name!r} needs it: {wanted(parameter)}"
                     )
                 values[name] = parameter.default
         return {name: values[name] for name in self.params}

@@ -20,20 +20,20 @@ Attribute = str | int | bool | None
 Child = str | int | None
 
 _VOID = frozenset(["br", "col", "hr", "img", "input", "link", "meta"])
-_HTML = """a abbr article b body button caption code dd details div dl dt em fieldset figcaption figure
-    footer form h1 h2 h3 h4 head header html i label legend li main nav noscript ol option output p pre script
-    section select small span strong summary table tbody td tfoot th thead time title tr ul"""
+_HTML = """a abbr article b blockquote body button caption code datalist dd details div dl dt em fieldset
+    figcaption figure footer form h1 h2 h3 h4 head header html i label legend li main nav noscript ol option output
+    p pre script section select small span strong summary table tbody td tfoot th thead time title tr ul"""
 _SVG = "svg g path rect circle line polyline polygon text tspan desc"
 _TAGS = _VOID | frozenset(f"{_HTML} {_SVG}".split())
 
 _URLS = frozenset(["href", "src", "action"])
-_HTML_NAMES = """id class lang title role tabindex rel type name value content charset media for method
-    placeholder min max step maxlength required disabled checked selected readonly autocomplete colspan
-    rowspan scope datetime open hidden dir width height alt download defer"""
+_HTML_NAMES = """id class lang title role tabindex rel type name value content charset media for form list
+    method placeholder min max minlength maxlength step inputmode required disabled checked selected readonly
+    autocomplete colspan rowspan scope datetime open hidden dir width height alt download defer"""
 _SVG_NAMES = """viewBox preserveAspectRatio x y x1 x2 y1 y2 cx cy r rx ry d points fill stroke stroke-width
     vector-effect text-anchor dx dy transform opacity focusable"""
 # By name, because any other data-* attribute is code to Datastar's client.
-_DATA_NAMES = "data-age data-live data-state"
+_DATA_NAMES = "data-age data-default data-live data-order data-state"
 _NAMES = _URLS | frozenset(f"{_HTML_NAMES} {_SVG_NAMES} {_DATA_NAMES}".split())
 _ARIA = re.compile(r"aria-[a-z]+")
 

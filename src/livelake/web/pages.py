@@ -1,5 +1,7 @@
 """The pages of the server and the panels on them, as markup. Pure: what is shown comes in as arguments.
 
+Descriptions are Markdown, everything else is text.
+
 A panel is one element with a stable id, so that an ``outer`` patch of `panel` brings it up to date. Its
 markup does not depend on the time of day: the age is a ``<time>`` that ``livelake.js`` counts, and equal
 states give equal bytes. All pages work under ``default-src 'none'; style-src 'self'; script-src 'self'; connect-src
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+from livelake.web import markdown
 from livelake.web.html import EMPTY, Markup, h, join, raw
 
 State = Literal["fresh", "stale", "error", "loading"]
@@ -38,6 +41,8 @@ class PanelView:
     computed_at: datetime | None = None
     message: str | None = None
     body: Markup = EMPTY
+    why_url: str | None = None
+    """Where it is told what the result depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,8 @@ def panel(view: PanelView) -> Markup:
         "aria-labelledby": f"{own}-title",
         "aria-busy": "true" if view.state == "loading" else None,
     }
-    about = h("p", {"class": "about"}, view.description) if view.description else None
-    header = h("header", {}, heading, _badge(view.state), _age(view.computed_at))
+    about = h("div", {"class": "about"}, markdown.render(view.description)) if view.description else None
+    header = h("header", {}, heading, _badge(view.state), _age(view.computed_at), _why(view))
     return h("section", attributes, header, about, _message(view), _body(view))
 
 
@@ -107,7 +112,7 @@ def dashboard_page(
     site: Site = DEFAULT_SITE,
 ) -> str:
     """A live page: the panels as they stand, and where their changes come from (None: a still page)."""
-    about = h("p", {"class": "lead"}, description) if description else None
+    about = h("div", {"class": "lead"}, markdown.render(description)) if description else None
     intro = h("div", {"class": "intro"}, h("h1", {}, title), about, controls)
     drawn = [panel(view) for view in panels]
     grid = h("div", {"class": "grid"}, *drawn) if drawn else h("p", {"class": "empty"}, "No panels yet")
@@ -145,7 +150,10 @@ def _page(title: str, content: Markup, *, site: Site, nav: Sequence[Link] = (), 
         h("title", {}, title if title == site.name else f"{title} · {site.name}"),
         h("link", {"rel": "icon", "href": f"{site.static_url}/icon.svg{version}", "type": "image/svg+xml"}),
         h("link", {"rel": "stylesheet", "href": f"{site.static_url}/livelake.css{version}"}),
+        # At once: a page that is dark by choice must not flash up in white.
+        h("script", {"src": f"{site.static_url}/theme.js{version}"}),
         h("script", {"src": f"{site.static_url}/livelake.js{version}", "defer": True}),
+        h("script", {"src": f"{site.static_url}/page.js{version}", "defer": True}),
     )
     skip = h("a", {"class": "skip", "href": "#content"}, "Skip to content")
     main = h("main", {"id": "content", "tabindex": -1}, content)
@@ -171,7 +179,7 @@ def _connection() -> Markup:
     """Filled by the client. The text changes with the state only, as screen readers announce it."""
     said = {"id": "connection", "class": "connection", "role": "status", "data-state": "connecting"}
     scriptless = h("noscript", {}, h("p", {"class": "connection"}, "Scripts are off: reload for newer data"))
-    return join([h("p", said, "Connecting…"), scriptless])
+    return join([h("p", said), scriptless])
 
 
 def _badge(state: State) -> Markup | None:
@@ -186,6 +194,14 @@ def _age(computed_at: datetime | None) -> Markup | None:
     exact = utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     # Without scripts the reader sees the clock; with them, the age.
     return h("time", {"datetime": exact, "data-age": "", "title": exact}, f"{utc:%H:%M:%S} UTC")
+
+
+def _why(view: PanelView) -> Markup | None:
+    """Without scripts a link to the text; with them, the text over the page."""
+    if view.why_url is None:
+        return None
+    asked = {"class": "why", "href": view.why_url, "aria-label": f"Why does {view.title} show this?"}
+    return h("a", asked, "why")
 
 
 def _message(view: PanelView) -> Markup | None:
@@ -206,7 +222,7 @@ def _body(view: PanelView) -> Markup:
 
 
 def _card(card: DashboardCard) -> Markup:
-    about = h("p", {}, card.description) if card.description else None
+    about = h("p", {}, markdown.plain(card.description)) if card.description else None  # a link holds no other
     shown = ", ".join(card.panel_titles[:6]) + (", …" if len(card.panel_titles) > 6 else "")
     inside = h("p", {"class": "panels"}, shown) if shown else None
     return h("li", {}, h("a", {"href": card.url}, h("h2", {}, card.title), about, inside))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
 from livelake.errors import ParameterError
@@ -42,7 +43,11 @@ class Parameter:
     """One typed parameter of a query; without a default it must be given.
 
     ``min`` and ``max`` are inclusive. For a string they bound its length. An integer is bounded by 64 bits
-    unless they say less. A timestamp without an offset is a wall-clock time in the session's zone.
+    unless they say less. Numbers may be held to steps from ``min``, or from 0 where there is none. A timestamp
+    without an offset is a wall-clock time in the session's zone.
+
+    ``source`` is SQL whose rows a page offers: values in the first column, and what they are called in the
+    second, if there is one. They are offered, not enforced: data moves, and a link that was shared stays right.
     """
 
     name: str
@@ -50,21 +55,28 @@ class Parameter:
     default: Value | None = None
     min: Value | None = None
     max: Value | None = None
+    step: int | float | None = None
     choices: tuple[str | int, ...] = ()
+    source: str = ""
     title: str = ""
 
     @property
     def required(self) -> bool:
         return self.default is None
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its value is a text: strings, and what is chosen from the rows of a query."""
+        return self.type == "string" or (self.type == "choice" and not self.choices)
+
     def parse(self, text: str) -> Value:
         """The value that ``text`` spells, strictly: no blanks, no guessing. Raises `ParameterError`."""
-        if self.type == "choice":
+        if self.choices:
             for choice in self.choices:
                 if text == str(choice):
                     return choice
             raise self._refuse(text, f"it must be {wanted(self)}")
-        if self.type == "string":
+        if self.is_text:
             value: Value = text
         else:
             form, what = FORMS[self.type]
@@ -83,12 +95,30 @@ class Parameter:
         measured = measure(value)
         if isinstance(measured, float) and not math.isfinite(measured):
             return "it must be finite"
-        what = "it must have {} {} characters" if self.type == "string" else "it must be {} {}"
+        what = "it must have {} {} characters" if self.is_text else "it must be {} {}"
         if self.min is not None and measured < measure(self.min):
             return what.format("at least", shown(self.min))
         if self.max is not None and measured > measure(self.max):
             return what.format("at most", shown(self.max))
+        if self.step is not None and not self._is_on_step(measured):
+            return (
+                f"it must be {'' if self.low is None else f'{shown(self.low)} plus '}a multiple of {shown(self.step)}"
+            )
         return None
+
+    @property
+    def low(self) -> Value | None:
+        """``min``, unless it is merely the least that 64 bits hold; `high` likewise."""
+        return None if self.min == INT64[0] else self.min
+
+    @property
+    def high(self) -> Value | None:
+        return None if self.max == INT64[1] else self.max
+
+    def _is_on_step(self, value: int | float) -> bool:
+        # By their decimal digits, as browsers do: 0.3 is three steps of 0.1, which no two floats are.
+        base = Fraction(0 if self.low is None else repr(self.low))
+        return (Fraction(repr(value)) - base) % Fraction(repr(self.step)) == 0
 
     def _refuse(self, text: str, reason: str) -> ParameterError:
         asked = text if len(text) <= 60 else text[:60] + "…"
@@ -119,10 +149,21 @@ READERS: dict[str, Callable[[str], Value]] = {
 
 
 def wanted(parameter: Parameter) -> str:
-    if parameter.type == "choice":
+    if parameter.choices:
         return f"one of {listed(map(str, parameter.choices))}"
-    return FORMS[parameter.type][1]
+    return "a text" if parameter.is_text else FORMS[parameter.type][1]
 
 
 def shown(value: Value) -> str:
     return value.isoformat() if isinstance(value, date) else repr(value) if isinstance(value, str) else str(value)
+
+
+def spelled(value: Value) -> str:
+    """A value as `Parameter.parse` reads it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return value.isoformat() if isinstance(value, date) else str(value)

@@ -13,10 +13,10 @@ from typing import Any, assert_never
 
 from livelake.web.charts import bars, figure, lines, svg, table
 from livelake.web.charts.data import MissingColumnError, Table
-from livelake.web.charts.spec import ChartSpec, Mark
+from livelake.web.charts.spec import ChartSpec, Mark, TableView
 from livelake.web.html import Markup, h, join
 
-__all__ = ["MOST_ROWS", "ChartSpec", "Mark", "render"]
+__all__ = ["MOST_ROWS", "ChartSpec", "Mark", "TableView", "render"]
 
 MOST_ROWS = 20_000
 

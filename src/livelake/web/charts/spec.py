@@ -15,9 +15,24 @@ NAMED_FORMATS = ("bytes", "percent", "si", "duration")
 # No width: `1000000000d` would fill the memory.
 _PYTHON_FORMAT = re.compile(r"[+ -]?,?(\.[0-9]{1,2})?[defg%]?")
 
+DEFAULT_PAGE_SIZE = 100
+_LARGEST_PAGE_SIZE = 1_000
+
 _TEXTS = ("x", "y", "color", "title", "unit")
 _NUMBERS = ("min", "max")
-_KEYS = ("mark", *_TEXTS, "format", "stack", *_NUMBERS)
+_KEYS = ("mark", *_TEXTS, "format", "stack", *_NUMBERS, "page_size")
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """How one reader looks at a table: `panel` names it in URLs, `page` counts from 1.
+
+    `sort` is a column, or one with ``-`` before it for falling order; what is neither sorts nothing.
+    """
+
+    panel: str
+    sort: str = ""
+    page: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +42,8 @@ class ChartSpec:
     `format` is for the numbers: ``bytes`` (1 kB = 1,000 B), ``percent`` (the number is one already), ``si``,
     ``duration`` (seconds), or a Python format such as ``,.1f`` or ``.0%``. `unit` follows the number:
     ``format = "bytes", unit = "/s"`` reads ``1.2 MB/s``. `column_formats`, pairs of column and format, stands
-    over `format`. `min` and `max` widen the axis so that it does not jump.
+    over `format`. `min` and `max` widen the axis so that it does not jump. `page_size` is the rows of a table
+    that are shown at once; `view` is not the author's but the reader's, and without one a table has no buttons.
     """
 
     mark: Mark = "table"
@@ -41,6 +57,8 @@ class ChartSpec:
     stack: bool = False
     min: float | None = None
     max: float | None = None
+    page_size: int = DEFAULT_PAGE_SIZE
+    view: TableView | None = None
 
     @classmethod
     def parse(cls, mapping: Mapping[str, Any]) -> ChartSpec:
@@ -55,6 +73,8 @@ class ChartSpec:
         if not isinstance(stack, bool):
             raise ValueError(f"chart.stack is {stack!r}; it is true or false")
         values["stack"] = stack
+        if "page_size" in mapping:
+            values["page_size"] = _page_size(mapping["page_size"])
         spec = cls(**values, **_formats(mapping.get("format")))
         if spec.min is not None and spec.max is not None and spec.min >= spec.max:
             raise ValueError(f"chart.min is {spec.min:g} and chart.max is {spec.max:g}; min must be less")
@@ -88,6 +108,12 @@ def _number(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"chart.{key} is {value!r}; it is a number")
     return float(value)
+
+
+def _page_size(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= _LARGEST_PAGE_SIZE:
+        raise ValueError(f"chart.page_size is {value!r}; it is a whole number from 1 to {_LARGEST_PAGE_SIZE}")
+    return value
 
 
 def _formats(value: object) -> dict[str, Any]:

@@ -1,22 +1,32 @@
 // livelake's page client: one EventSource, Datastar's element patches, ages that count. It needs from
 // the server: datastar-patch-elements (with ids), and a livelake-tick, whose data is the server's clock in
 // milliseconds, first and then every 15 s. Comments are invisible here, so only events prove life.
+// window.livelake is for other scripts of the page: `follow` another stream, `morph` one element into another,
+// and `prepared`, functions that see what the server sent before it is put into the page.
 "use strict";
 (() => {
   const SILENCE_MS = 40_000; // nothing heard for so long: the connection is dead, whatever the browser thinks
   const HIDDEN_MS = 5_000; // a hidden tab gives its connection back (six per origin over HTTP/1.1)
   const STEADY_MS = 5_000; // a stream that lived so long was a success: back-off starts over
   const LONGEST_WAIT_MS = 30_000;
-  const WORDS = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…", paused: "Paused" };
-  const live = document.body.dataset.live, signals = Object.create(null);
-  let source = null, timer = 0, hideTimer = 0, attempts = 0, openedAt = 0, heardAt = 0, lastId = "", skewMs = 0;
+  const WORDS = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…", paused: "Paused", refused: "No longer live. " };
+  const signals = Object.create(null), prepared = [];
+  let live = document.body.dataset.live, source = null, timer = 0, hideTimer = 0, attempts = 0, openedAt = 0, heardAt = 0, lastId = "", skewMs = 0;
 
   function show(state) {
     document.body.dataset.state = state;
     const sign = document.getElementById("connection");
-    if (!sign || sign.dataset.state === state) return;
+    if (!sign || (sign.dataset.state === state && sign.textContent)) return;
     sign.dataset.state = state;
     sign.textContent = WORDS[state];
+    if (state === "refused") sign.append(Object.assign(document.createElement("a"), { href: location.href, textContent: "Reload" }));
+  }
+
+  function follow(url) {
+    disconnect();
+    [live, lastId, attempts] = [url, "", 0];
+    if (live) show("connecting");
+    if (live && !document.hidden) connect();
   }
 
   function connect() {
@@ -36,7 +46,20 @@
     on("datastar-patch-elements", patchElements);
     on("datastar-patch-signals", patchSignals);
     // Always our own timer: the browser gives up after an HTTP error, and does not back off otherwise.
-    source.onerror = retry;
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED) ask(live);
+      retry();
+    };
+  }
+
+  // EventSource does not tell why it was refused. What is merely busy will pass; a session that ended, or a
+  // dashboard that is not there any more, will not.
+  async function ask(url) {
+    const answer = await fetch(url, { method: "HEAD" }).catch(() => null);
+    if (url !== live || ![400, 401, 403, 404, 410].includes(answer?.status)) return;
+    disconnect();
+    live = null;
+    show("refused");
   }
 
   function disconnect() {
@@ -46,17 +69,18 @@
   }
 
   function retry() {
+    if (!live) return;
     if (Date.now() - openedAt > STEADY_MS) attempts = 0;
     disconnect();
     timer = setTimeout(connect, Math.min(LONGEST_WAIT_MS, 400 * 2 ** attempts++) * (0.5 + Math.random() / 2));
     // The first attempt follows within 0.4 s: a server that merely restarts does not make the page blink.
     if (attempts > 1) show("lost");
-    else setTimeout(() => { if (source?.readyState !== EventSource.OPEN && !document.hidden) show("lost"); }, 800);
+    else setTimeout(() => { if (live && source?.readyState !== EventSource.OPEN && !document.hidden) show("lost"); }, 800);
   }
 
   function resume() {
     clearTimeout(hideTimer);
-    if (source?.readyState === EventSource.OPEN) return;
+    if (!live || source?.readyState === EventSource.OPEN) return;
     attempts = 0;
     connect();
   }
@@ -69,6 +93,7 @@
     }
     const template = document.createElement("template");
     template.innerHTML = given.elements.replace(/\n$/, "");
+    for (const prepare of prepared) prepare(template.content);
     if (given.selector) apply(given.mode, document.querySelectorAll(given.selector), template.content);
     else for (const root of [...template.content.children]) {
       const target = root.id && document.getElementById(root.id);
@@ -134,15 +159,15 @@
   countAges();
   setInterval(countAges, 1000);
   setInterval(() => { if (source && Math.abs(Date.now() - heardAt) > SILENCE_MS) retry(); }, 1000);
-  window.livelake = { signals };
-  if (!live) return;
+  window.livelake = { signals, prepared, follow, morph, countAges };
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) hideTimer = setTimeout(() => { disconnect(); show("paused"); }, HIDDEN_MS);
-    else resume();
+    clearTimeout(hideTimer);
+    if (!document.hidden) resume();
+    else hideTimer = setTimeout(() => { disconnect(); if (live) show("paused"); }, HIDDEN_MS);
   });
   addEventListener("online", resume);
   addEventListener("offline", retry);
   addEventListener("pagehide", disconnect);
   addEventListener("pageshow", (event) => { if (event.persisted) resume(); });
-  connect();
+  if (live) follow(live);
 })();
