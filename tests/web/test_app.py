@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from livelake import __version__, web
-from livelake.errors import BusyError, ClosedError, InternalError, QueryError, SourceError
+from livelake.errors import BusyError, ClosedError, ConfigError, InternalError, QueryError, SourceError
 from livelake.live import LiveLake, State
 from livelake.web import App
 from livelake.web.api import is_known, status_of
@@ -129,6 +129,73 @@ async def test_a_bad_parameter_is_a_page_that_says_why(client: httpx.AsyncClient
         assert "text/html" in answer.headers["content-type"]
         assert reason in html.unescape(answer.text)
         assert reason in refused(await client.get(f"/live/shop?{query}"), 400)
+
+
+async def test_a_bad_value_stays_in_its_control_with_the_reason(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/d/shop", params={"least": "many", "prefix": "no"})
+    assert answer.status_code == 400
+    assert re.search(r'<input id="control-least"[^>]*aria-invalid="true"[^>]*value="many"', answer.text)
+    assert re.search(r'<input id="control-prefix"[^>]*value="no"', answer.text)
+    assert "Waits for: Least" in answer.text
+    assert "data-live" not in answer.text
+
+
+async def test_a_value_that_is_missing_is_asked_for(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/d/misc")
+    assert answer.status_code == 200
+    assert "Waits for: Since" in answer.text
+    assert "'since' is missing" in refused(await client.get("/live/misc"), 400)
+    answer = await client.get("/d/misc?since=2024-01-15")
+    assert 'data-live="/live/misc?since=2024-01-15"' in answer.text
+    assert "Waits for" not in answer.text
+
+
+async def test_what_a_form_without_scripts_sends_is_the_page_that_it_means(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/d/shop?least=&prefix=&people.sort=-name&people.sort=name")
+    assert answer.status_code == 200
+    assert "south" in answer.text
+    assert 'aria-sort="ascending"' in answer.text
+
+
+async def test_choices_are_read_from_the_lake_and_follow_it(lake: LiveLake, tmp_path: Path) -> None:
+    folder = tmp_path / "chosen"
+    folder.mkdir()
+    source = "SELECT DISTINCT region FROM shop.main.orders ORDER BY region"
+    header = f'params.region = {{ type = "choice", from = "{source}", default = "north" }}'
+    (folder / "sums.sql").write_text(
+        f"/*---\n{header}\n---*/\nSELECT sum(amount) AS total FROM shop.main.orders WHERE region = $region"
+    )
+    app = await web.app(lake, folder)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        assert re.findall(r"<option[^>]*>([^<]*)", (await client.get("/d/chosen")).text) == ["north", "south"]
+        await lake.execute("INSERT INTO orders VALUES ('west', 1)")
+        assert re.findall(r"<option[^>]*>([^<]*)", (await client.get("/d/chosen")).text) == ["north", "south", "west"]
+        await lake.execute("ALTER TABLE orders RENAME COLUMN region TO place")
+        answer = await client.get("/d/chosen")
+        assert answer.status_code == 200
+        assert "The choices cannot be read: " in answer.text
+        assert 'value="north"' in answer.text
+    await app.close()
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    ("DELETE FROM orders", "params.p.from: "), ("SELECT 1; SELECT 2", "params.p.from: "),
+    ("SELECT $q", "takes no parameters"),
+])  # fmt: skip
+async def test_choices_come_from_one_select_without_parameters(
+    lake: LiveLake, tmp_path: Path, source: str, said: str
+) -> None:
+    folder = tmp_path / "chosen"
+    folder.mkdir()
+    (folder / "a.sql").write_text(f'/*---\nparams.p = {{ type = "choice", from = "{source}" }}\n---*/\nSELECT $p')
+    with pytest.raises(ConfigError, match=said):
+        await web.app(lake, folder)
+
+
+async def test_whoever_looks_at_a_table_in_the_same_way_shares_a_channel(app: App, client: httpx.AsyncClient) -> None:
+    for query in ("", "?people.page=1", "?people.sort=name", "?people.sort=name&least=0", "?least=&prefix="):
+        assert (await client.get(f"/d/shop{query}")).status_code == 200
+    assert len(app.channels._living) == 2
 
 
 STRANGE_NAMES = ["none", "..%2Fx", "%00", "%ff", "ü", "🦆", "shop.json", "%3Cimg%20src=x%3E", "%0d%0aX-Evil:%201"]

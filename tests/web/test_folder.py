@@ -263,6 +263,15 @@ def header(*lines: str) -> str:
         (header("params.c = {type = 'choice', choices = ['a'], default = 'b'}"), 2, "must be one of a"),
         (header("params.c = {type = 'choice', choices = [0, 1], default = true}"), 2, "must be one of 0, 1"),
         (header("params.c = {type = 'choice', choices = ['a'], min = 1}"), 2, "has no min"),
+        (header("params.c = {type = 'choice', choices = ['a'], from = 'SELECT 1'}"), 2, "say one of them"),
+        (header("params.c = {type = 'choice', from = ' '}"), 2, "from must be a query"),
+        (header("params.c = {type = 'choice', from = 1}"), 2, "must be a text in quotes"),
+        (header("params.c = {type = 'choice', from = 'SELECT 1', default = 1}"), 2, "it must be a text"),
+        (header("params.b = {type = 'boolean', from = 'SELECT 1'}"), 2, "nothing to choose from"),
+        (header("params.n = {type = 'integer', step = 0}"), 2, "step must be above 0"),
+        (header("params.n = {type = 'integer', step = 1.5}"), 2, "a whole number, not a number"),
+        (header("params.s = {type = 'string', step = 1}"), 2, "a string has no step"),
+        (header("params.n = {type = 'integer', min = 1, step = 5, default = 5}"), 2, "1 plus a multiple of 5"),
         (header("params.n = {type = 'integer', choices = 0}"), 2, "choices belong to type 'choice'"),
         (header("params.s = {type = 'string', max = 'x'}"), 2, "a whole number, not a text"),
         (header("params.s = {type = 'string', max = 3, default = 'four'}"), 2, "at most 3 characters"),
@@ -592,3 +601,26 @@ def test_no_header_makes_a_query_raise_anything_else(write: Write, toml: str) ->
 @given(st.one_of(_toml.map(str.encode), st.binary(max_size=100)))
 def test_no_settings_make_a_folder_raise_anything_else(write: Write, toml: bytes) -> None:
     consume(write(a="SELECT 1", toml=toml))
+
+
+@pytest.mark.parametrize(("bounds", "text", "is_right"), [
+    ({"step": 0.1}, "0.3", True), ({"step": 0.1}, "0.35", False), ({"step": 0.1, "min": 0.05}, "0.35", True),
+    ({"step": 5}, "-15", True), ({"step": 5, "min": 1}, "6", True), ({"step": 5, "min": 1}, "5", False),
+    ({"step": 1e-300}, "1e300", True), ({"step": 7}, "1e300", False),
+])  # fmt: skip
+def test_numbers_are_held_to_steps_by_their_decimal_digits(bounds: dict[str, Any], text: str, is_right: bool) -> None:
+    made = parameter("number" if "." in text or "e" in text else "integer", **bounds)
+    if is_right:
+        made.parse(text)
+    else:
+        with pytest.raises(ParameterError, match="a multiple of"):
+            made.parse(text)
+
+
+def test_a_choice_from_rows_is_a_text_of_a_bounded_length(write: Any) -> None:
+    query = one(write(a=header("params.c = { type = 'choice', from = 'SELECT region FROM orders' }"))).queries["a"]
+    made = query.params["c"]
+    assert (made.source, made.choices, made.required) == ("SELECT region FROM orders", (), True)
+    assert made.parse("anything at all") == "anything at all"
+    with pytest.raises(ParameterError, match="at most 1000 characters"):
+        made.parse("x" * 1_001)

@@ -29,6 +29,8 @@ STATIC = Path(livelake.web.__file__).parent / "static"
 THEN = datetime(2026, 3, 1, 13, 4, 5, 678_900, timezone(timedelta(hours=1)))
 OUR_ELEMENTS = """html head meta title link script body a header i nav ul li p noscript main div h1 h2 section
     span time strong b"""
+MARKDOWN = "em code pre blockquote ol hr h3 h4 table thead tbody tr th td br"
+SCRIPTS = ["/static/theme.js", "/static/livelake.js", "/static/page.js"]
 BODY = h("p", {}, "forty-two")
 
 
@@ -46,7 +48,7 @@ class Strict(HTMLParser):
         assert not any(name == "style" or name.startswith("on") for name in names), attrs
         assert tag not in ("style", "iframe", "img", "object", "base")
         if tag == "script":
-            assert dict(attrs)["src"] == "/static/livelake.js"
+            assert dict(attrs)["src"] in SCRIPTS
         self.elements.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
@@ -158,8 +160,9 @@ def test_hostile_text_is_only_text_in_every_position(hostile: str) -> None:
     ]
     for page in pages:
         parsed = Strict(page)
-        assert len(parsed.find("script")) == 1
-        assert {tag for tag, _ in parsed.elements} <= set(OUR_ELEMENTS.split())
+        assert [script["src"] for script in parsed.find("script")] == SCRIPTS
+        assert {tag for tag, _ in parsed.elements} <= set(OUR_ELEMENTS.split()) | set(MARKDOWN.split())
+        assert not [link for link in parsed.find("a") if "script" in (link["href"] or "")[:20]]
 
 
 @pytest.mark.parametrize("make", [
@@ -177,9 +180,8 @@ def test_a_link_that_runs_a_script_is_refused(make: Any) -> None:
 
 def schemes() -> list[dict[str, str]]:
     css = (STATIC / "livelake.css").read_text()
-    blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
-    light, dark = (dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", block)) for block in blocks)
-    return [light, dark]
+    pairs = re.findall(r"--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", css)
+    return [{name: light for name, light, _ in pairs}, {name: dark for name, _, dark in pairs}]
 
 
 def luminance(color: str) -> float:
@@ -202,19 +204,45 @@ def test_text_and_lines_have_the_contrast_of_wcag_aa(scheme: int) -> None:
         ("warn", "warn-ground"),
         ("warn", "surface"),
         ("bad", "bad-ground"),
+        ("bad", "ground"),
         ("good", "surface"),
     ]:
         assert contrast(colors[ink], colors[ground]) >= 4.5, (ink, ground)
     for index in range(8):
         assert contrast(colors[f"c{index}"], colors["surface"]) >= 3, index
+    for ground in ("surface", "ground"):  # the edge of a control is what shows that it is one
+        assert contrast(colors["edge"], colors[ground]) >= 3, ground
 
 
-def test_the_assets_are_small_and_ask_nobody_else() -> None:
-    script = (STATIC / "livelake.js").read_text()
-    assert len(script.splitlines()) < 150
-    assert not re.search(r"\beval\b|new Function|document\.write|insertAdjacentHTML|https?://", script)
-    style = (STATIC / "livelake.css").read_text()
-    assert not re.search(r"@import|https?:|@font-face", style)
+@pytest.mark.parametrize("name", ["theme.js", "livelake.js", "page.js"])
+def test_the_scripts_are_small_and_ask_nobody_else(name: str) -> None:
+    script = (STATIC / name).read_text()
+    assert len(script) < 14_000
+    assert not re.search(r"\beval\b|new Function|document\.write|insertAdjacentHTML|outerHTML|https?://", script)
+    assert script.count("innerHTML") == (
+        1 if name == "livelake.js" else 0
+    )  # the server's own markup, into a template
+
+
+def test_the_style_asks_nobody_else() -> None:
+    assert not re.search(r"@import|https?:|@font-face", (STATIC / "livelake.css").read_text())
+
+
+def test_a_panel_leads_to_the_reasons_of_its_result() -> None:
+    link = panel_of(why_url="/why/load?a=%26").find("header/a")
+    assert link is not None
+    assert link.get("href") == "/why/load?a=%26"
+    assert "Load" in (link.get("aria-label") or "")
+    assert panel_of().find("header/a") is None
+
+
+def test_descriptions_are_markdown_and_a_card_shows_their_words_alone() -> None:
+    text = "What *all* of [us](https://example.org) see"
+    assert panel_of(description=text).find("div/p/em") is not None
+    assert "<em>all</em>" in dashboard_page("x", text, [], None)
+    card = index_page([DashboardCard("x", "/d/x", text)])
+    assert "What all of us see" in card
+    assert "example.org" not in card
 
 
 def test_an_age_does_not_make_equal_panels_differ() -> None:

@@ -15,7 +15,7 @@ NAMED_FORMATS = ("bytes", "percent", "si", "duration")
 # No width: `1000000000d` would fill the memory.
 _PYTHON_FORMAT = re.compile(r"[+ -]?,?(\.[0-9]{1,2})?[defg%]?")
 
-DEFAULT_PAGE_SIZE = 100
+DEFAULT_PAGE_SIZE = 200
 _LARGEST_PAGE_SIZE = 1_000
 
 _TEXTS = ("x", "y", "color", "title", "unit")
