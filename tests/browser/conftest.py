@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 PATIENCE_MS = 20_000
+REFUSED = "Failed to load resource"
+OURS = ("http://127.0.0.1:", "data:", "about:")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -27,14 +29,29 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def tab(browser: Any) -> Iterator[Any]:
-    """A page whose script errors, dialogs and refused resources fail the test."""
+    """A page whose script errors, dialogs and refused resources fail the test, as does any request that leaves us.
+
+    What a server refused is in the console too, and is not an error where a test has it refused: see `calm`.
+    """
     context = browser.new_context()
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-    page.on("console", lambda line: wrong.append(line.text) if "Content Security" in line.text else None)
+    page.on(
+        "console", lambda line: wrong.append(line.text) if line.type == "error" and REFUSED not in line.text else None
+    )
+    page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(OURS) else None)
     yield page
     assert wrong == []
     context.close()
+
+
+@pytest.fixture
+def calm(tab: Any) -> Iterator[Any]:
+    """A `tab` whose console stays empty."""
+    said: list[str] = []
+    tab.on("console", lambda line: said.append(line.text))
+    yield tab
+    assert said == []

@@ -16,9 +16,13 @@ import pytest
 
 import livelake.web
 from livelake.web import datastar
-from livelake.web.charts import ChartSpec, render
+from livelake.web.asked import read
+from livelake.web.charts import ChartSpec, TableView, render
+from livelake.web.controls import Offer, Offers, controls
+from livelake.web.folder import Dashboard, Query
 from livelake.web.html import Markup, h, join
 from livelake.web.pages import PanelView, dashboard_page, panel
+from livelake.web.parameters import Parameter
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -26,6 +30,7 @@ expect = sync_api.expect
 
 STATIC = Path(livelake.web.__file__).parent / "static"
 POLICY = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:"
+FILES = ("theme.js", "livelake.js", "page.js", "livelake.css", "icon.svg")
 KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", "": "text/html; charset=utf-8"}
 PATIENCE_MS = 20_000
 HOSTILE = [
@@ -48,6 +53,7 @@ class Site:
     page: str = ""
     status: int = 200
     policy: str = POLICY
+    reasons: str = ""
     opened: queue.Queue[str] = field(default_factory=queue.Queue)
     closed: queue.Queue[str] = field(default_factory=queue.Queue)
     chunks: queue.Queue[bytes | None] = field(default_factory=queue.Queue)
@@ -69,13 +75,14 @@ def handler(site: Site) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             if self.path.startswith("/live"):
                 return self.stream()
+            if self.path.startswith("/why/"):
+                return self.answer(200, "text/plain; charset=utf-8", site.reasons.encode())
             name = urlsplit(self.path).path.removeprefix("/static/")
-            body = (
-                (STATIC / name).read_bytes()
-                if name in ("livelake.js", "livelake.css", "icon.svg")
-                else site.page.encode()
-            )
+            body = (STATIC / name).read_bytes() if name in FILES else site.page.encode()
             return self.answer(200, KINDS[Path(name).suffix], body)
+
+        def do_HEAD(self) -> None:
+            self.answer(site.status, "text/event-stream", None)
 
         def stream(self) -> None:
             if site.status != 200:
@@ -209,13 +216,16 @@ def test_hostile_text_shows_as_text_and_runs_nothing(tab: Any, site: Site, polic
     marks = [
         ChartSpec(mark=mark, x="name", y="n", color="name", title=HOSTILE[0]) for mark in ("line", "bar", "point")
     ]
-    specs = [ChartSpec(title=HOSTILE[1]), ChartSpec("bar", x="n", y="name"), ChartSpec("value", y="name"), *marks]
+    tables = [ChartSpec(title=HOSTILE[1], view=TableView(HOSTILE[2]), page_size=size) for size in (5, 200)]
+    specs = [*tables, ChartSpec("bar", x="n", y="name"), ChartSpec("value", y="name"), *marks]
     bodies = [render(spec, columns, rows) for spec in specs]
     views = [
-        PanelView(str(i), text, text, text, state="stale", message=text, body=join(bodies))
+        PanelView(str(i), text, text, text, state="stale", message=text, body=join(bodies), why_url="/why/" + text)
         for i, text in enumerate(HOSTILE)
     ]
-    site.page = dashboard_page(HOSTILE[4], HOSTILE[2], views, "/live?x=" + HOSTILE[1])
+    form = hostile_form()
+    site.page = dashboard_page(HOSTILE[4], HOSTILE[2], views, "/live?x=" + HOSTILE[1], controls=form)
+    site.reasons = HOSTILE[0]
     live(tab, site)
     site.send(*[datastar.patch_elements(panel(one)) for one in views], patch("0", "done", title=HOSTILE[0]))
     expect(tab.locator("#panel-0 .body")).to_have_text("done")
@@ -223,9 +233,35 @@ def test_hostile_text_shows_as_text_and_runs_nothing(tab: Any, site: Site, polic
     expect(tab.locator("#panel-3 .about")).to_have_text(HOSTILE[3])
     expect(tab.locator("#panel-3 tbody td").first).to_have_text(HOSTILE[0])
     expect(tab.locator("h1")).to_have_text(HOSTILE[4])
+    expect(tab.locator("#control-a")).to_have_value(HOSTILE[0])
+    assert tab.locator("#control-b").evaluate("(it) => it.selectedOptions[0].text") == HOSTILE[1]
+    expect(tab.locator("#controls > .problem")).to_contain_text(ascii(HOSTILE[5])[1:-1])
+    tab.locator("#panel-3 th[data-order] button").first.click()  # sorted by the script: still text
+    expect(tab.locator("#panel-3 th[aria-sort]")).to_have_count(1)
+    tab.locator("#panel-1 .why").click()
+    expect(tab.locator("dialog pre")).to_have_text(HOSTILE[0])
+    expect(tab.locator("dialog h2")).to_have_text(HOSTILE[1])
     assert tab.evaluate("window.pwned") is None
-    assert tab.evaluate("document.querySelectorAll('img, iframe, [onload], [onerror], main a, details').length") == 0
-    assert tab.evaluate("document.scripts.length") == 1
+    foreign = "img, iframe, [onload], [onerror], main a[href^=j], main svg[onload], main script"
+    assert tab.evaluate(f"document.querySelectorAll({foreign!r}).length") == 0
+    assert tab.evaluate("document.scripts.length") == 3
+
+
+def hostile_form() -> Markup:
+    """Every kind of control, with hostile titles, values, choices and reasons."""
+    kinds: list[dict[str, Any]] = [
+        {"name": "a", "type": "string", "default": HOSTILE[0]},
+        {"name": "b", "type": "choice", "choices": tuple(HOSTILE), "default": HOSTILE[1]},
+        {"name": "c", "type": "choice", "source": "…"},
+        {"name": "d", "type": "choice", "source": "…"},
+        {"name": "e", "type": "integer"},
+    ]
+    made = {kind["name"]: Parameter(title=HOSTILE[3], **kind) for kind in kinds}
+    query = Query(name="q", sql="", title="q", params=made, file=Path("q.sql"))
+    dashboard = Dashboard(name=HOSTILE[6], title="x", queries={"q": query}, path=Path())
+    few, many = [Offer(text, text) for text in HOSTILE], [Offer(f"{i}{HOSTILE[0]}", HOSTILE[1]) for i in range(150)]
+    asked = read(dashboard, [("e", HOSTILE[4]), ("c", HOSTILE[7]), (HOSTILE[5], "x")])
+    return controls(asked, {"c": Offers(tuple(few), HOSTILE[2]), "d": Offers(tuple(many))})
 
 
 def test_a_cut_stream_comes_back_and_resumes_after_the_last_event(tab: Any, site: Site) -> None:
@@ -251,6 +287,34 @@ def test_a_lost_connection_shows_and_the_page_comes_back_after_503(tab: Any, sit
     expect(tab.locator("#connection")).to_have_text("Live")
     site.send(patch("a", "back"))
     expect(tab.locator("#panel-a .body")).to_have_text("back")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_stream_that_is_refused_for_good_is_not_asked_for_again(tab: Any, site: Site, status: int) -> None:
+    live(tab, site)
+    site.status = status
+    site.cut()
+    expect(tab.locator("#connection")).to_have_text("No longer live. Reload")
+    expect(tab.locator("#connection a")).to_have_attribute("href", site.url)
+    while not site.opened.empty():
+        site.opened.get()
+    tab.clock.install()
+    tab.clock.fast_forward(120_000)
+    assert site.opened.empty()
+    site.status = 200
+    tab.locator("#connection a").click()
+    expect(tab.locator("#connection")).to_have_text("Live")
+
+
+def test_a_panel_that_fails_is_told_once_to_screen_readers(tab: Any, site: Site) -> None:
+    live(tab, site)
+    status = tab.locator("p.unseen[role=status]")
+    expect(status).to_be_empty()
+    site.send(patch("a", "x", state="stale", message="the table is gone"))
+    expect(status).to_have_text("a: Showing the last good result. the table is gone")
+    site.send(patch("b", "y"))
+    expect(tab.locator("#panel-b .body")).to_have_text("y")
+    expect(status).to_have_text("a: Showing the last good result. the table is gone")
 
 
 def test_a_silent_connection_is_replaced(tab: Any, site: Site) -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from browser.serving import Processes, commit
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -34,69 +31,13 @@ WATCH = """() => {
     const all = {subtree: true, childList: true, characterData: true};
     new MutationObserver(note).observe(document.querySelector('#panel-orders'), all);
 }"""
-WRITER = """
-import asyncio, livelake, sys, time
-async def main():
-    async with livelake.open(sys.argv[1]) as lake:
-        print("ready", flush=True)
-        for sql in sys.stdin:
-            await lake.execute(sql)
-            print(time.time(), flush=True)
-asyncio.run(main())
-"""
-
-
-@dataclass
-class Processes:
-    """Those that a test has started; killed when it ends."""
-
-    folder: Path
-    running: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "TMPDIR": str(self.folder)}
-        pipes: dict[str, Any] = {
-            "stdin": subprocess.PIPE,
-            "stdout": subprocess.PIPE,
-            "text": True,
-            "env": environment,
-        }
-        process = subprocess.Popen([sys.executable, *command], cwd=self.folder, **pipes)
-        self.running.append(process)
-        return process
-
-    def serve(self, *command: str) -> tuple[subprocess.Popen[str], str]:
-        """Start a server; the address that it announces."""
-        process = self.start("-m", "livelake", *command)
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, line
-        return process, found[0]
-
-    def writer(self) -> subprocess.Popen[str]:
-        process = self.start("-c", WRITER, f"ducklake:sqlite:{self.folder}/shop.sqlite")
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-
-def commit(writer: subprocess.Popen[str], sql: str) -> float:
-    """Have another process commit; the moment at which it had."""
-    assert writer.stdin is not None
-    assert writer.stdout is not None
-    writer.stdin.write(sql + "\n")
-    writer.stdin.flush()
-    return float(writer.stdout.readline())
 
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
     made = Processes(tmp_path)
     yield made
-    for process in made.running:
-        process.kill()
-        process.communicate()
+    made.close()
 
 
 @pytest.fixture

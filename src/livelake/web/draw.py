@@ -28,7 +28,7 @@ def blank(query: Query, values: Mapping[str, Value] | None = None) -> PanelView:
         description=query.description or None,
         span=cast("Span", query.span),
         state="loading",
-        why_url=None if values is None else f"/why/{query.name}{asked}",
+        why_url=None if values is None else f"../why/{query.name}{asked}",
     )
 
 

@@ -118,8 +118,8 @@
     const sort = sorts.get(panel.id), heads = [...panel.querySelectorAll("th[data-order]")];
     const at = heads.findIndex((head) => head.textContent === sort?.column);
     if (at < 0) return;
-    const body = panel.querySelector("tbody"), rows = [...body.rows];
-    const isNull = (index) => rows[index].cells[at].classList.contains("null");
+    const body = heads[at].closest("table").tBodies[0], rows = [...body.rows];
+    const isNull = (index) => rows[index].cells[heads[at].cellIndex].classList.contains("null");
     const order = heads[at].dataset.order.split(" ").map(Number);
     const falling = [...order.filter((index) => !isNull(index)).reverse(), ...order.filter(isNull)];
     body.append(...(sort.isFalling ? falling : order).map((index) => rows[index]));
