@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from livelake.web import dashboards
+
 ROOT = Path(__file__).parent.parent
 DEFINED = {
     name
@@ -31,3 +33,16 @@ def test_every_defect_of_the_sketch_has_its_line() -> None:
     text = (ROOT / "docs" / "seed-map.md").read_text(encoding="utf-8")
     lines = "\n".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| S"))
     assert {int(number) for number in re.findall(r"S(\d+)", lines)} == set(range(1, 54))
+
+
+def test_what_is_said_of_dashboards_loads(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    settings, parameters = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    used = ", ".join(f"${name}" for name in re.findall(r"^params\.(\w+)", parameters, re.MULTILINE))
+    (tmp_path / "livelake.toml").write_text(settings.replace('order = ["revenue", "orders"]', ""))
+    (tmp_path / "a.sql").write_text(f"/*---\n{parameters}\n---*/\nSELECT {used}")
+    folder = tmp_path.rename(tmp_path.with_name("dashboard"))
+    (dashboard,) = dashboards(folder)
+    assert dashboard.queries["a"].params["limit"].step == 5
+    described = {"title", "description", "chart", "params.NAME", "span", "refresh", "depends_on"}
+    assert set(re.findall(r"`([\w.]+)`", "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE)))) == described

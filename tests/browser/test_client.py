@@ -289,7 +289,7 @@ def test_a_lost_connection_shows_and_the_page_comes_back_after_503(tab: Any, sit
     expect(tab.locator("#panel-a .body")).to_have_text("back")
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
 def test_a_stream_that_is_refused_for_good_is_not_asked_for_again(tab: Any, site: Site, status: int) -> None:
     live(tab, site)
     site.status = status

@@ -8,7 +8,7 @@ from 1. No parameter can have such a name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
@@ -18,7 +18,7 @@ from livelake.web.folder import Dashboard, Query
 from livelake.web.parameters import Parameter, Value, measure, spelled
 from livelake.web.words import listed
 
-_IGNORED = frozenset(["last_event_id", "datastar"])
+IGNORED = frozenset(["last_event_id", "datastar"])
 """What a stream's client adds to its URL."""
 _LONGEST_COLUMN = 200
 _LARGEST_PAGE = 10**6
@@ -74,8 +74,8 @@ class Asked:
         return self.values
 
 
-def read(dashboard: Dashboard, pairs: Iterable[tuple[str, str]]) -> Asked:
-    """`pairs` as they stand in the URL. Never raises."""
+def read(dashboard: Dashboard, pairs: Iterable[tuple[str, str]], *, ignored: Collection[str] = IGNORED) -> Asked:
+    """`pairs` as they stand in the URL. Never raises for a dashboard that was checked when it was loaded."""
     shared = shared_parameters(dashboard)
     first: dict[str, str] = {}
     twice: set[str] = set()
@@ -90,10 +90,10 @@ def read(dashboard: Dashboard, pairs: Iterable[tuple[str, str]]) -> Asked:
             first.setdefault(name, text)
         elif panel in views and what in ("sort", "page"):
             views[panel] = _view(views[panel], what, text)
-        elif name not in _IGNORED:
+        elif name not in ignored:
             takes = f"it takes {listed(sorted(shared))}" if shared else "it takes none"
             strays.append(f"dashboard {dashboard.name!r} has no parameter {name!r}; {takes}")
-        if name not in _IGNORED:
+        if name not in ignored:
             kept.append((name, text))
     fields = [_filled(dashboard, field, first.get(name), name in twice) for name, field in shared.items()]
     values, wrong = _values(dashboard, first, {field.parameter.name for field in fields if field.problem})

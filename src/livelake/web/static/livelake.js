@@ -52,11 +52,12 @@
     };
   }
 
-  // EventSource does not tell why it was refused. What is merely busy will pass; a session that ended, or a
-  // dashboard that is not there any more, will not.
+  // EventSource does not tell why it was refused. What is merely busy will pass; a dashboard that is not there any
+  // more will not, and a session that has ended begins again where the page leads to.
   async function ask(url) {
     const answer = await fetch(url, { method: "HEAD" }).catch(() => null);
-    if (url !== live || ![400, 401, 403, 404, 410].includes(answer?.status)) return;
+    if (url === live && answer?.status === 401) return location.reload();
+    if (url !== live || ![400, 403, 404, 410].includes(answer?.status)) return;
     disconnect();
     live = null;
     show("refused");
