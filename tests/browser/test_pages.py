@@ -21,7 +21,8 @@ expect = sync_api.expect
 PARAMETERS = """params.region.type = "choice"
 params.region.from = "SELECT DISTINCT region FROM shop.main.orders ORDER BY region"
 params.region.default = "east"
-params.least = { type = "integer", default = 0, min = 0, max = 100, title = "Least amount" }"""
+params.least = { type = "integer", default = 0, min = 0, max = 100, title = "Least amount" }
+params.most = { type = "integer", default = 100, min = 0, max = 100 }"""
 FOLDER = {
     "shop/livelake.toml": """attach = { shop = "ducklake:sqlite:../../shop.sqlite" }
 title = "The shop"
@@ -32,7 +33,7 @@ order = ["total", "few", "many"]
 chart = {{ mark = "value", y = "total" }}
 {PARAMETERS}
 ---*/
-SELECT sum(amount) AS total FROM shop.main.orders WHERE region = $region AND amount >= $least""",
+SELECT sum(amount) AS total FROM shop.main.orders WHERE region = $region AND amount BETWEEN $least AND $most""",
     "shop/few.sql": "SELECT name, size FROM shop.main.few ORDER BY id",
     "shop/many.sql": """/*---
 chart = { mark = "table", page_size = 10 }
@@ -168,10 +169,17 @@ def test_a_value_that_cannot_be_is_told_at_its_control_and_nothing_is_lost(tab: 
     expect(tab.locator("#control-least")).to_have_value("999")
     expect(tab).to_have_url(shop.url + "d/shop?region=west")
     expect(total(tab)).to_have_text("7")
+    tab.fill("#control-most", "-1")
+    tab.press("#control-most", "Enter")
+    expect(tab.locator("#control-most-said")).to_be_visible()
     tab.fill("#control-least", "6")
     tab.press("#control-least", "Enter")
-    expect(tab).to_have_url(shop.url + "d/shop?region=west&least=6")
-    expect(note).to_be_hidden()
+    expect(note).to_be_hidden()  # though the other is still wrong, and nothing was asked of the server
+    expect(tab).to_have_url(shop.url + "d/shop?region=west")
+    tab.fill("#control-most", "99")
+    tab.press("#control-most", "Enter")
+    expect(tab).to_have_url(shop.url + "d/shop?region=west&least=6&most=99")
+    expect(tab.locator("#control-most-said")).to_be_hidden()
     expect(tab.locator("#control-least")).not_to_have_attribute("aria-invalid", "true")
 
 

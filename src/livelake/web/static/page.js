@@ -30,6 +30,7 @@
     for (const scriptless of part.querySelectorAll("noscript")) scriptless.remove();
     prepare(part);
     stream.morph(main, part);
+    complained.clear();
     fill(push);
     showConnection(fresh);
     stream.countAges();
@@ -83,19 +84,19 @@
     return url.href;
   }
 
+  const complained = new Set(); // controls whose note is ours, and not the server's
+
   // A value that is simply not there yet is no mistake: the page says what waits for it.
   function complain(form) {
-    let isRight = true;
     for (const control of form.querySelectorAll("input, select")) {
       const note = document.getElementById(`${control.id}-said`), wrong = !control.validity.valid && !control.validity.valueMissing;
-      if (!note) continue;
-      if (wrong) {
-        Object.assign(note, { hidden: false, className: "problem", textContent: control.validationMessage });
-        control.setAttribute("aria-invalid", "true");
-        isRight = false;
-      }
+      if (!note || !(wrong || complained.has(control))) continue;
+      Object.assign(note, { hidden: !wrong, className: "problem", textContent: control.validationMessage });
+      control.toggleAttribute("aria-invalid", wrong);
+      if (wrong) control.setAttribute("aria-invalid", "true");
+      complained[wrong ? "add" : "delete"](control);
     }
-    return isRight;
+    return complained.size === 0;
   }
 
   function submit(form, button) {
