@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from livelake.errors import ConfigError, LivelakeError
@@ -9,9 +10,10 @@ from livelake.live import LiveLake
 from livelake.web.app import App
 from livelake.web.charts import ChartSpec
 from livelake.web.folder import Dashboard, load
+from livelake.web.reload import Reloader
 from livelake.web.serve import listen, serve, url_of
 
-__all__ = ["App", "Dashboard", "app", "check", "dashboards", "listen", "serve", "url_of"]
+__all__ = ["App", "Dashboard", "app", "check", "dashboards", "listen", "reloader", "serve", "url_of"]
 
 
 def dashboards(folder: Path | str) -> tuple[Dashboard, ...]:
@@ -38,6 +40,17 @@ async def check(lake: LiveLake, found: tuple[Dashboard, ...]) -> None:
             for name in sorted(declared - {name.lower() for name in statement.parameters}):
                 message = f"params.{name} is declared, but ${name} is not used in the query"
                 raise ConfigError(message, file=query.file, line=1)
+
+
+def reloader(app: App, folder: Path | str) -> Reloader:
+    """What makes ``app`` follow the files of ``folder``: ``async with`` it around the server, on the lake's loop."""
+
+    async def read() -> tuple[Dashboard, ...]:
+        found = await asyncio.to_thread(dashboards, folder)
+        await check(app.lake, found)
+        return found
+
+    return Reloader(app, Path(folder), read)
 
 
 async def app(lake: LiveLake, folder: Path | str) -> App:

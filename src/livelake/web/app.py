@@ -3,6 +3,7 @@
 GET /                      the dashboards
 GET /d/{dashboard}         a live page; query parameters are the queries' parameters
 GET /live/{dashboard}      its stream: Datastar events, the current state first, then each change
+GET /live?query={name}     the same for single queries, of any dashboard; repeat ``query`` for several on one stream
 GET /queries/{name}        a result as JSON; ``Livelake-Not-Before: TOKEN`` waits for what the token stands for
 POST /events               publishes an event, or a list of them; needs a bearer token
 GET /healthz               whether answers can be vouched for
@@ -18,6 +19,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from importlib.resources import files
+from pathlib import Path
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -33,8 +35,10 @@ from livelake.errors import LivelakeError, NotFoundError, ParameterError
 from livelake.live import LiveLake
 from livelake.web.api import problem, respond, status_of
 from livelake.web.channel import Channels
+from livelake.web.datastar import RELOAD
 from livelake.web.events import bus_health, not_before, publish
 from livelake.web.folder import Dashboard, Query
+from livelake.web.html import EMPTY
 from livelake.web.pages import DashboardCard, Link, Site, dashboard_page, error_page, index_page
 from livelake.web.parameters import Value
 from livelake.web.stream import HEADERS, HEARTBEAT, Stream
@@ -54,6 +58,8 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+# What a page says in its stream's address when files are followed; no parameter can have such a name.
+REVISION = "livelake-revision"
 _STATIC = {"livelake.js": "text/javascript", "livelake.css": "text/css", "icon.svg": "image/svg+xml"}
 
 
@@ -82,11 +88,14 @@ class App:
         self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
         self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
         self.channels = Channels(lake)
+        self.follows_files = False
+        """Whether pages are told to load themselves again when their files have changed; see `reload`."""
         self._site = Site(version=__version__)
         self._asgi = Starlette(
             routes=[
                 Route("/", self._index),
                 Route("/d/{dashboard}", self._page),
+                Route("/live", _Endpoint(self._live), methods=["GET"]),
                 Route("/live/{dashboard}", _Endpoint(self._live), methods=["GET"]),
                 Route("/queries/{name}", self._query),
                 Route("/events", self._publish, methods=["POST"]),
@@ -102,6 +111,17 @@ class App:
             await problem(421, "Misdirected Request", detail)(scope, receive, send)
         else:
             await self._asgi(scope, receive, send)
+
+    async def replace(self, dashboards: tuple[Dashboard, ...]) -> None:
+        """Serve these from now on. The streams of what is not the same any more end, and come back to what is new."""
+        self.dashboards = {each.name: each for each in dashboards}
+        self.queries = {q.name: q for each in dashboards for q in each.queries.values()}
+        await self.channels.end(lambda channel: not self._still_has(channel.dashboard))
+
+    def _still_has(self, dashboard: Dashboard) -> bool:
+        if dashboard.name in self.dashboards:
+            return dashboard == self.dashboards[dashboard.name]
+        return all(self.queries.get(name) == query for name, query in dashboard.queries.items())
 
     async def close(self) -> None:
         """End every stream. Closing twice is fine; the lake stays open."""
@@ -130,7 +150,8 @@ class App:
             return self._failure(status_of(error), str(error))
         try:
             await channel.ready(_PATIENCE)
-            parameters = urlencode(request.query_params.multi_items())
+            pairs = request.query_params.multi_items()
+            parameters = urlencode([*pairs, (REVISION, dashboard.revision)] if self.follows_files else pairs)
             links = [Link(each.title, f"/d/{each.name}", each is dashboard) for each in self.dashboards.values()]
             page = dashboard_page(
                 dashboard.title,
@@ -138,6 +159,7 @@ class App:
                 [each.view for each in channel.panels],
                 f"/live/{dashboard.name}" + (f"?{parameters}" if parameters else ""),
                 nav=links if len(links) > 1 else (),
+                notice=self.channels.notice if self.follows_files else EMPTY,
                 site=self._site,
             )
         finally:
@@ -157,7 +179,9 @@ class App:
 
     async def _live(self, request: Request) -> ASGIApp:
         try:
-            dashboard = self._dashboard(request)
+            dashboard = self._dashboard(request) if "dashboard" in request.path_params else self._some(request)
+            if self.follows_files and request.query_params.get(REVISION, dashboard.revision) != dashboard.revision:
+                return Response(RELOAD, headers=HEADERS)
             values = _bind(dashboard, request)
             if request.method == "HEAD":
                 return Response(headers=HEADERS)
@@ -207,6 +231,14 @@ class App:
         except KeyError:
             raise NotFoundError("there is no dashboard of that name; / lists them") from None
 
+    def _some(self, request: Request) -> Dashboard:
+        """The queries that a stream names, as a dashboard of their own; no folder has such a name."""
+        names = list(dict.fromkeys(request.query_params.getlist("query")))
+        if not names:
+            raise ParameterError("name what to watch: /live?query=NAME, or /live/DASHBOARD for all of a dashboard")
+        queries = {query.name: query for query in map(self._named, names)}
+        return Dashboard(name=f"query={'&query='.join(queries)}", title="", queries=queries, path=Path())
+
     def _named(self, name: str) -> Query:
         try:
             return self.queries[name.removesuffix(".json")]
@@ -254,13 +286,5 @@ def _host(scope: Scope) -> str:
 
 def _bind(dashboard: Dashboard, request: Request) -> dict[str, dict[str, Value]]:
     """Values for each query of a page, from one query string: each takes the parameters that it declares."""
-    given = [(n, v) for n, v in request.query_params.multi_items() if n not in ("last_event_id", "datastar")]
-    known = {name for query in dashboard.queries.values() for name in query.params}
-    for name, _ in given:
-        if name not in known:
-            takes = f"it takes {', '.join(sorted(known))}" if known else "it takes none"
-            raise ParameterError(f"dashboard {dashboard.name!r} has no parameter {name!r}; {takes}")
-    return {
-        query.name: query.bind([(name, value) for name, value in given if name in query.params])
-        for query in dashboard.queries.values()
-    }
+    ours = {"last_event_id", "datastar", REVISION} | ({"query"} if request.url.path.endswith("/live") else set())
+    return dashboard.bind((n, v) for n, v in request.query_params.multi_items() if n not in ours)

@@ -20,6 +20,7 @@ one would open another for DuckDB.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -132,6 +133,24 @@ class Dashboard:
     """By name, in page order."""
     cache: CacheDefaults = CacheDefaults()
     path: Path
+
+    @property
+    def revision(self) -> str:
+        """Differs when anything that is shown or asked differs."""
+        return hashlib.sha256(repr(self).encode("utf-8", "backslashreplace")).hexdigest()[:12]
+
+    def bind(self, given: Iterable[tuple[str, str]]) -> dict[str, dict[str, Value]]:
+        """Values for each query of the page, from one list: each takes what it declares. Raises `ParameterError`."""
+        pairs = list(given)
+        known = {name for query in self.queries.values() for name in query.params}
+        for name, _ in pairs:
+            if name not in known:
+                takes = f"it takes {listed(sorted(known))}" if known else "it takes none"
+                raise ParameterError(f"dashboard {self.name!r} has no parameter {name!r}; {takes}")
+        return {
+            query.name: query.bind([(name, value) for name, value in pairs if name in query.params])
+            for query in self.queries.values()
+        }
 
 
 def load(path: Path | str, check_chart: CheckChart | None = None) -> tuple[Dashboard, ...]:
