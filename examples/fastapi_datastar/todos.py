@@ -4,8 +4,8 @@ Two kinds of source, one mechanism:
 
 - ``todos`` is a table of a lake. Nobody declares that the list depends on it: livelake reads the commit log.
 - ``events.jsonl`` is the application's own record of what was done, a line each. No commit log shows when it grows,
-  so the statistics say what they depend on (``events/Todo/**``), and each command publishes its event when the line is
-  written.
+  so the statistics say what they depend on (``events/Todo/**``), and each command publishes its event when its line
+  is there.
 """
 
 from __future__ import annotations

@@ -10,10 +10,24 @@ from livelake.live import LiveLake
 from livelake.web.app import App
 from livelake.web.charts import ChartSpec
 from livelake.web.folder import Dashboard, load
+from livelake.web.parameters import Value
 from livelake.web.reload import Reloader
 from livelake.web.serve import listen, serve, url_of
+from livelake.web.still import still
 
-__all__ = ["App", "Dashboard", "app", "check", "dashboards", "listen", "reloader", "serve", "url_of"]
+__all__ = [
+    "App",
+    "Dashboard",
+    "Value",
+    "app",
+    "check",
+    "dashboards",
+    "listen",
+    "reloader",
+    "serve",
+    "still",
+    "url_of",
+]
 
 
 def dashboards(folder: Path | str) -> tuple[Dashboard, ...]:

@@ -1,0 +1,110 @@
+"""A static picture of a dashboard: one HTML file that needs nothing else and runs nothing.
+
+The panels are those of the live page, all read at one state of the data (I7). The file holds its style and icon, no
+script, and says so to the browser by a content security policy that allows none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from importlib.resources import files
+from typing import cast
+
+from livelake.errors import BusyError, LivelakeError, QueryError
+from livelake.lake import Result
+from livelake.live import LiveLake, State
+from livelake.web.charts import ChartSpec
+from livelake.web.draw import draw
+from livelake.web.folder import Dashboard, Query
+from livelake.web.html import h
+from livelake.web.pages import PanelView, Span, dashboard_page
+from livelake.web.parameters import Value
+
+_TRIES = 20
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_ICON = re.compile(r'<link rel="icon"[^>]*>')
+_STYLE = re.compile(r'<link rel="stylesheet"[^>]*>')
+_SCRIPT = re.compile(r"<script\b[^>]*>.*?</script>", re.DOTALL)
+_BAR = re.compile(r'<header class="bar">.*?</header>', re.DOTALL)  # navigation: there is nowhere to go
+
+
+async def still(
+    lake: LiveLake, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]], now: datetime
+) -> str:
+    """The picture as HTML. ``values`` are those of `Dashboard.bind`; ``now`` is written on it.
+
+    Raises what a query raises, with its file's name, and `BusyError` where commits come too fast to read between two.
+    """
+    results = await at_one_state(lake, dashboard, values)
+    views = [_view(query, results[name]) for name, query in dashboard.queries.items()]
+    as_of = {catalog: at for result in results.values() for catalog, at in sorted(result.as_of.items())}
+    newest = {catalog: max(result.as_of.get(catalog, 0) for result in results.values()) for catalog in as_of}
+    told = ", ".join([f"{catalog} {version}" for catalog, version in sorted(newest.items())])
+    line = f"{now:%Y-%m-%d %H:%M:%S %Z}" + (f" · as of {told}" if told else "")
+    page = dashboard_page(
+        dashboard.title, dashboard.description or None, views, None, controls=h("p", {"class": "note"}, line)
+    )
+    static = files("livelake.web") / "static"
+    css, icon = (static / "livelake.css").read_text("utf-8"), (static / "icon.svg").read_bytes()
+    return inlined(page, css, icon)
+
+
+async def at_one_state(
+    lake: LiveLake, dashboard: Dashboard, values: Mapping[str, Mapping[str, Value]]
+) -> dict[str, Result]:
+    """The results of a dashboard, between two commits: none of them has seen more than another.
+
+    Read again if a commit came meanwhile; what that commit did not touch is still in the cache.
+    """
+    for _ in range(_TRIES):
+        await asyncio.to_thread(lake.watcher.look)
+        before = dict(lake.watcher.heads())
+        reads = [_read(lake, query, values[name]) for name, query in dashboard.queries.items()]
+        results = await asyncio.gather(*reads, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        await asyncio.to_thread(lake.watcher.look)
+        if dict(lake.watcher.heads()) == before:
+            return dict(zip(dashboard.queries, cast("list[Result]", results), strict=True))
+    raise BusyError(f"{dashboard.name} could not be read between two commits in {_TRIES} tries; try again")
+
+
+async def _read(lake: LiveLake, query: Query, values: Mapping[str, Value]) -> Result:
+    try:
+        return await lake.query(query.sql, values, depends_on=query.depends_on)
+    except QueryError as error:
+        raise QueryError(f"{query.file}:{query.line}: {error}") from error
+
+
+def _view(query: Query, result: Result) -> PanelView:
+    view = PanelView(
+        id=query.name,
+        name=query.name,
+        title=query.title,
+        description=query.description or None,
+        span=cast("Span", query.span),
+    )
+    try:
+        return draw(view, ChartSpec.parse(query.chart) if query.chart else None, State(1, result))
+    except LivelakeError:
+        raise
+    except Exception as error:  # as on the live page: a result that a chart cannot draw is this panel's trouble only
+        return replace(view, state="error", message=f"this result cannot be drawn: {error}")
+
+
+def inlined(page: str, css: str, icon: bytes) -> str:
+    """``page``, one of ours, with its style and icon inside, and without its scripts. Pure."""
+    picture = f"data:image/svg+xml;base64,{base64.b64encode(icon).decode()}"
+    assert "</" not in css, "the style would end early"
+    style = css.replace('url("icon.svg")', f'url("{picture}")')
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"/>'
+    page = _SCRIPT.sub("", page)
+    page = _ICON.sub(lambda _: f'{policy}<link rel="icon" href="{picture}"/>', page, count=1)
+    page = _STYLE.sub(lambda _: f"<style>{style}</style>", page, count=1)
+    return _BAR.sub("", page, count=1)
