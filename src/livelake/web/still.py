@@ -27,6 +27,7 @@ from livelake.web.parameters import Value
 
 _TRIES = 20
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_WHOLE = "\n.scroll { max-height: none; }\n"  # on paper nobody scrolls: tables are as long as they are
 _ICON = re.compile(r'<link rel="icon"[^>]*>')
 _STYLE = re.compile(r'<link rel="stylesheet"[^>]*>')
 _SCRIPT = re.compile(r"<script\b[^>]*>.*?</script>", re.DOTALL)
@@ -102,7 +103,7 @@ def inlined(page: str, css: str, icon: bytes) -> str:
     """``page``, one of ours, with its style and icon inside, and without its scripts. Pure."""
     picture = f"data:image/svg+xml;base64,{base64.b64encode(icon).decode()}"
     assert "</" not in css, "the style would end early"
-    style = css.replace('url("icon.svg")', f'url("{picture}")')
+    style = css.replace('url("icon.svg")', f'url("{picture}")') + _WHOLE
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"/>'
     page = _SCRIPT.sub("", page)
     page = _ICON.sub(lambda _: f'{policy}<link rel="icon" href="{picture}"/>', page, count=1)
