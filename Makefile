@@ -23,6 +23,8 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "installing livelake and what its tests need into $(VENV) …"
 	$(PIP) --editable '.[dev]'
+	@# Only the script in this wheel is used: Datastar's client, for the browser tests. Its Python wants 3.12.
+	$(PIP) --no-deps --ignore-requires-python 'starhtml==0.7.0'
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python

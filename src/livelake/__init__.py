@@ -12,7 +12,7 @@ from livelake.events import Bus, Event, LocalBus
 from livelake.invalidation import CacheInvalidator
 from livelake.keys import KeyExpr, KeyTree
 from livelake.lake import Result, Why
-from livelake.live import Feed, LiveLake, open
+from livelake.live import Feed, LiveLake, Update, open
 from livelake.token import Token
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ __all__ = [
     "Result",
     "SystemClock",
     "Token",
+    "Update",
     "Why",
     "ZenohBus",
     "open",

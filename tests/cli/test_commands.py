@@ -362,7 +362,9 @@ async def test_serve_serves_until_it_is_stopped(start: Any, fetch: Callable[[str
     assert (serving.returncode, output, errors) == (0, "", "")
 
 
-@pytest.mark.parametrize("command", [(), ("demo",), ("serve",), ("query",), ("watch",), ("why",)])
+@pytest.mark.parametrize(
+    "command", [(), ("demo",), ("init",), ("export",), ("serve",), ("query",), ("watch",), ("why",)]
+)
 def test_help_is_help(command: tuple[str, ...]) -> None:
     text = invoke(*command, "--help")
     assert text.startswith("Usage: ")

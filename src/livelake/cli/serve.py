@@ -46,6 +46,7 @@ _TOKEN = "LIVELAKE_PUBLISH_TOKEN"  # noqa: S105 - the name of a variable
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes that serve together."
 )
+@click.option("--reload", is_flag=True, help="Follow the files: what is edited is served, open pages move with it.")
 @click.option(
     "--bus", type=click.Choice(["local", "zenoh"]), help="Who hears of events: this server, or all at a router."
 )
@@ -69,6 +70,7 @@ def serve(
     insecure: bool,
     poll_interval: float,
     workers: int,
+    reload: bool,
     bus: Literal["local", "zenoh"] | None,
     connect: tuple[str, ...],
     listen: tuple[str, ...],
@@ -89,7 +91,13 @@ def serve(
         poll_interval=poll_interval,
         tokens=_tokens(publish_token, token_file),
         bus=_bus(bus, connect, listen, workers, **login),
+        reload=reload,
     )
+    if reload and workers > 1:
+        raise UsageError(
+            f"--reload follows the files in one process, and {workers} workers would do so at different moments;"
+            " leave out --workers while you edit"
+        )
     found = web.dashboards(folder)
     listener = web.listen(host, port)
 

@@ -25,6 +25,8 @@ class Serving:
     tokens: Tokens
     bus: BusSettings | None = None
     """None: events stay in the process."""
+    reload: bool = False
+    """Whether the folder is followed when its files change."""
 
 
 def attached(found: tuple[web.Dashboard, ...]) -> dict[str, str]:
@@ -53,7 +55,10 @@ async def serving(
             )
         )
         await web.check(lake, found)
-        await web.serve(web.App(lake, found, hosts=settings.hosts, tokens=settings.tokens), listener, ready)
+        app = web.App(lake, found, hosts=settings.hosts, tokens=settings.tokens)
+        if settings.reload:
+            await stack.enter_async_context(web.reloader(app, settings.folder))
+        await web.serve(app, listener, ready)
 
 
 def _cache(found: tuple[web.Dashboard, ...]) -> AnalyticsCache | None:

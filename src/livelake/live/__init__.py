@@ -3,5 +3,18 @@
 from livelake.live.feed import Feed, State, Topic
 from livelake.live.page import Frame, Page
 from livelake.live.service import LiveLake, open
+from livelake.live.updates import Reason, Subscription, Update, Updates
 
-__all__ = ["Feed", "Frame", "LiveLake", "Page", "State", "Topic", "open"]
+__all__ = [
+    "Feed",
+    "Frame",
+    "LiveLake",
+    "Page",
+    "Reason",
+    "State",
+    "Subscription",
+    "Topic",
+    "Update",
+    "Updates",
+    "open",
+]

@@ -26,6 +26,7 @@ from livelake.cache.refresh import Touch
 from livelake.clock import Clock
 from livelake.lake import Answer, Joint, Query, Result
 from livelake.live.feed import State, overtaken_since
+from livelake.live.updates import FIRST, Reason, ended
 
 log = logging.getLogger("livelake.live")
 
@@ -79,6 +80,7 @@ class _Panel:
         self.read: Read[Answer] | None = None
         self.task: asyncio.Task[Read[Answer]] | None = None
         self.error: Exception | None = None
+        self.reason = FIRST  # why what it shows followed what it showed
         self.failures = 0
         self.due: float | None = 0.0  # monotonic; when it is to be read again though nothing has changed
         self.touch = lambda: touched(self)
@@ -113,6 +115,11 @@ class Page:
         self._news = asyncio.Event()
         self._listeners: dict[Callable[[], None], None] = {}
         self._task = self._loop.create_task(self._run())
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """For each panel, why its state followed the one before."""
+        return tuple(each.reason for each in self._panels)
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake()`` after each change of the frame; returns what ends that."""
@@ -205,14 +212,17 @@ class Page:
     def _take(self, panel: _Panel, task: asyncio.Task[Read[Answer]]) -> None:
         """What a read has brought."""
         now = self._monotonic()
+        before = None if panel.read is None else panel.read.slot
         try:
             read = task.result()
         except Exception as error:
-            panel.error = error
+            panel.error, panel.reason = error, ended(before)
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**panel.failures) * random.uniform(0.75, 1.25)  # noqa: S311
             panel.failures += 1
             panel.due = now + pause
             return
+        if read.slot is not before:
+            panel.reason = ended(before)
         self._source.release(panel.read, panel.touch)
         panel.read, panel.error, panel.failures = read, None, 0
         again = self._source.again_in(read)

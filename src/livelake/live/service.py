@@ -10,10 +10,11 @@ import asyncio
 import math
 import weakref
 from collections.abc import Coroutine, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
-from livelake.cache import AnalyticsCache, Loaded, Read, Refresher, Watched
+from livelake.cache import AnalyticsCache, Loaded, Read, Refresher, Slot, Watched
 from livelake.cache.refresh import Touch
 from livelake.clock import SYSTEM, Clock
 from livelake.errors import BusyError, ClosedError, LivelakeError, UsageError
@@ -22,6 +23,7 @@ from livelake.invalidation import CacheInvalidator
 from livelake.lake import Answer, Joint, Lake, Parameters, Query, Result
 from livelake.live.feed import Feed, Topic, overtaken_since
 from livelake.live.page import Page
+from livelake.live.updates import FIRST, Updates, ended
 from livelake.token import Token
 
 # Seconds for which a read that demands a point waits for it, unless it says how long.
@@ -34,11 +36,14 @@ _LINGER = 5.0
 class _Watch:
     """One watched query: its topic, the task that refreshes it, and how many look at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, question: Query) -> None:
+        self.question = question
         self.topic = Topic()
         self.watched: Watched[Result] | None = None
         self.watchers = 0
         self.leaving: asyncio.TimerHandle | None = None
+        self.slot: Slot[Answer] | None = None  # what its newest result was taken from
+        self.reason = FIRST
 
 
 class Asked(TypedDict, total=False):
@@ -55,6 +60,8 @@ class LiveLake(Lake):
     """A `Lake` with `live`, on a bus. Live queries belong to the event loop that opened the lake."""
 
     bus: Bus
+    updates: Updates
+    """Every change of an answer that is watched, and why: for those who push by other means."""
     refresh_every: float = 1.0
     """Seconds between the refreshes of a watched query that no change announces (files, ``now()``)."""
     look_every: float = 30.0
@@ -68,6 +75,7 @@ class LiveLake(Lake):
         self._invalidator.start()
         self.refresher = Refresher()
         self._pages: weakref.WeakSet[Page] = weakref.WeakSet()
+        self.updates = Updates(self.watch, self.unwatch)
         self._watches: dict[Topic, _Watch] = {}
         self._shared: dict[tuple[Any, ...], _Watch] = {}  # by question; lazy ones are each asker's own
 
@@ -138,14 +146,16 @@ class LiveLake(Lake):
             raise UsageError("live queries belong to the event loop that opened the lake; open it on this one")
         watch = self._shared.get(question.key) if eager else None
         if watch is None:
-            watch = _Watch()
+            watch = _Watch(question)
             topic = watch.topic
             self._watches[topic] = watch
+            self.updates.begin(question)
+            topic.listen(partial(self._announce, watch))
             if eager:
                 self._shared[question.key] = watch
 
-            async def load(touch: Touch) -> Loaded[Result]:
-                return await self._load(question, touch, self.look_every if eager else math.inf)
+            async def load(touch: Touch, watch: _Watch = watch) -> Loaded[Result]:
+                return await self._load(watch, question, touch, self.look_every if eager else math.inf)
 
             overtaken = None if eager else overtaken_since
             watch.watched = self.refresher.watch(
@@ -173,12 +183,20 @@ class LiveLake(Lake):
     def _forsake(self, watch: _Watch) -> None:
         if watch.watchers == 0 and self._watches.pop(watch.topic, None) is not None:
             self._shared = {key: each for key, each in self._shared.items() if each is not watch}
+            self.updates.forget(watch.question)
             assert watch.watched is not None
             assert watch.watched.task is not None
             watch.watched.task.cancel()  # the refresher owns it, and awaits it when it closes
 
-    async def _load(self, question: Query, touch: Touch, at_most: float) -> Loaded[Result]:
+    def _announce(self, watch: _Watch) -> None:
+        state = watch.topic.state
+        if not watch.topic.closed:
+            self.updates.announce(watch.question, state, watch.reason if state.error is None else ended(watch.slot))
+
+    async def _load(self, watch: _Watch, question: Query, touch: Touch, at_most: float) -> Loaded[Result]:
         read = await self.fetch(question, watcher=touch)
+        if read.slot is not watch.slot:
+            watch.reason, watch.slot = ended(watch.slot), read.slot
         again_in = self._again_in(read, at_most)
         return Loaded(self._result(read), again_in, lambda: self.cache.unwatch(read.slot, touch))
 
@@ -205,7 +223,17 @@ class LiveLake(Lake):
             raise UsageError("pages belong to the event loop that opened the lake; open it on this one")
         page = Page(_Reading(self), questions, eager or [True] * len(questions), self._clock)
         self._pages.add(page)
+        for question in questions:
+            self.updates.begin(question)
+        page.listen(partial(self._announce_page, page, questions))
         return page
+
+    def _announce_page(self, page: Page, questions: Sequence[Query]) -> None:
+        for question, state, reason in zip(questions, page.frame.panels, page.reasons, strict=True):
+            if page.closed:
+                self.updates.forget(question)
+            elif state.number == page.frame.number:
+                self.updates.announce(question, state, reason)
 
     async def close(self) -> None:
         """End every feed, then close the lake. Closing twice is fine."""
@@ -215,6 +243,7 @@ class LiveLake(Lake):
             if watch.leaving is not None:
                 watch.leaving.cancel()
             watch.topic.close()
+        self.updates.close()
         self._watches.clear()
         self._shared.clear()
         for page in list(self._pages):

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from livelake.errors import ConfigError, LivelakeError
 from livelake.live import LiveLake
 from livelake.web.app import App
-from livelake.web.asked import shared_parameters
+from livelake.web.asked import read, shared_parameters
 from livelake.web.charts import ChartSpec
 from livelake.web.folder import Dashboard, Query, load
+from livelake.web.parameters import Value
+from livelake.web.reload import Reloader
 from livelake.web.serve import listen, serve, url_of
+from livelake.web.still import still
 
-__all__ = ["App", "Dashboard", "app", "check", "dashboards", "listen", "serve", "url_of"]
+Values: TypeAlias = Mapping[str, Mapping[str, Value]]
+"""For each query, what its parameters are."""
+
+__all__ = [
+    "App",
+    "Dashboard",
+    "Values",
+    "app",
+    "bind",
+    "check",
+    "dashboards",
+    "listen",
+    "reloader",
+    "serve",
+    "still",
+    "url_of",
+]
 
 
 def dashboards(folder: Path | str) -> tuple[Dashboard, ...]:
@@ -57,6 +79,22 @@ async def _check_offers(lake: LiveLake, query: Query) -> None:
             raise ConfigError(
                 f"{where} uses ${min(statement.parameters)}; it takes no parameters", file=query.file, line=1
             )
+
+
+def bind(dashboard: Dashboard, given: Iterable[tuple[str, str]]) -> Values:
+    """Values for each query of a dashboard, from pairs as a URL has them. Raises `ParameterError`."""
+    return read(dashboard, given).bound()
+
+
+def reloader(app: App, folder: Path | str) -> Reloader:
+    """What makes ``app`` follow the files of ``folder``: ``async with`` it around the server, on the lake's loop."""
+
+    async def read() -> tuple[Dashboard, ...]:
+        found = await asyncio.to_thread(dashboards, folder)
+        await check(app.lake, found)
+        return found
+
+    return Reloader(app, Path(folder), read)
 
 
 async def app(lake: LiveLake, folder: Path | str) -> App:

@@ -3,6 +3,7 @@
 GET /                      the dashboards
 GET /d/{dashboard}         a live page; query parameters are the queries' parameters
 GET /live/{dashboard}      its stream: Datastar events, the current state first, then each change
+GET /live?query={name}     the same for single queries, of any dashboard; repeat ``query`` for several on one stream
 GET /queries/{name}        a result as JSON; ``Livelake-Not-Before: TOKEN`` waits for what the token stands for
 GET /why/{name}            what it depends on, and why it was kept or dropped
 POST /events               publishes an event, or a list of them; needs a bearer token
@@ -19,6 +20,8 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from importlib.resources import files
+from pathlib import Path
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -29,15 +32,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livelake import __version__
 from livelake.clock import SYSTEM
-from livelake.errors import LivelakeError, NotFoundError
+from livelake.errors import LivelakeError, NotFoundError, ParameterError
 from livelake.live import LiveLake
 from livelake.web.api import problem, respond, status_of
-from livelake.web.asked import Asked, read
+from livelake.web.asked import IGNORED, Asked, read
 from livelake.web.channel import Channels
 from livelake.web.controls import Offers, controls
+from livelake.web.datastar import RELOAD
 from livelake.web.draw import waiting
 from livelake.web.events import bus_health, not_before, publish
 from livelake.web.folder import Dashboard, Query
+from livelake.web.html import EMPTY
 from livelake.web.offers import offered
 from livelake.web.pages import DashboardCard, Link, PanelView, Site, dashboard_page, error_page, index_page
 from livelake.web.stream import HEADERS, HEARTBEAT, Stream
@@ -57,6 +62,8 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+# What a page says in its stream's address when files are followed; no parameter can have such a name.
+REVISION = "livelake-revision"
 _STATIC = {
     "theme.js": "text/javascript",
     "livelake.js": "text/javascript",
@@ -91,11 +98,14 @@ class App:
         self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
         self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
         self.channels = Channels(lake)
+        self.follows_files = False
+        """Whether pages are told to load themselves again when their files have changed; see `reload`."""
         self._site = Site(version=__version__)
         self._asgi = Starlette(
             routes=[
                 Route("/", self._index),
                 Route("/d/{dashboard}", self._page),
+                Route("/live", _Endpoint(self._live), methods=["GET"]),
                 Route("/live/{dashboard}", _Endpoint(self._live), methods=["GET"]),
                 Route("/queries/{name}", self._query),
                 Route("/why/{name}", self._why),
@@ -112,6 +122,17 @@ class App:
             await problem(421, "Misdirected Request", detail)(scope, receive, send)
         else:
             await self._asgi(scope, receive, send)
+
+    async def replace(self, dashboards: tuple[Dashboard, ...]) -> None:
+        """Serve these from now on. The streams of what is not the same any more end, and come back to what is new."""
+        self.dashboards = {each.name: each for each in dashboards}
+        self.queries = {q.name: q for each in dashboards for q in each.queries.values()}
+        await self.channels.end(lambda channel: not self._still_has(channel.dashboard))
+
+    def _still_has(self, dashboard: Dashboard) -> bool:
+        if dashboard.name in self.dashboards:
+            return dashboard == self.dashboards[dashboard.name]
+        return all(self.queries.get(name) == query for name, query in dashboard.queries.items())
 
     async def close(self) -> None:
         """End every stream. Closing twice is fine; the lake stays open."""
@@ -134,7 +155,7 @@ class App:
     async def _page(self, request: Request) -> Response:
         try:
             dashboard = self._dashboard(request)
-            asked = read(dashboard, request.query_params.multi_items())
+            asked = read(dashboard, request.query_params.multi_items(), ignored=IGNORED | {REVISION})
             offers = await offered(self.lake, asked, _PATIENCE)
             if asked.wrong is not None:
                 page = self._dashboard_page(dashboard, asked, offers, waiting(dashboard, asked), None)
@@ -144,7 +165,8 @@ class App:
             return self._failure(status_of(error), str(error))
         try:
             await channel.ready(_PATIENCE)
-            url = f"/live/{dashboard.name}" + (f"?{asked.query_string}" if asked.given else "")
+            pairs = [*asked.given, (REVISION, dashboard.revision)] if self.follows_files else asked.given
+            url = f"/live/{dashboard.name}" + (f"?{urlencode(pairs)}" if pairs else "")
             page = self._dashboard_page(dashboard, asked, offers, [each.view for each in channel.panels], url)
         finally:
             self.channels.leave(channel)
@@ -161,6 +183,7 @@ class App:
             url,
             nav=links if len(links) > 1 else (),
             controls=controls(asked, offers),
+            notice=self.channels.notice if self.follows_files else EMPTY,
             site=self._site,
         )
 
@@ -177,8 +200,10 @@ class App:
 
     async def _live(self, request: Request) -> ASGIApp:
         try:
-            dashboard = self._dashboard(request)
-            asked = read(dashboard, request.query_params.multi_items())
+            dashboard = self._dashboard(request) if "dashboard" in request.path_params else self._some(request)
+            if self.follows_files and request.query_params.get(REVISION, dashboard.revision) != dashboard.revision:
+                return Response(RELOAD, headers=HEADERS)
+            asked = read(dashboard, request.query_params.multi_items(), ignored=IGNORED | {REVISION, "query"})
             values = asked.bound()
             if request.method == "HEAD":
                 return Response(headers=HEADERS)
@@ -238,6 +263,14 @@ class App:
             return self.dashboards[name]
         except KeyError:
             raise NotFoundError("there is no dashboard of that name; / lists them") from None
+
+    def _some(self, request: Request) -> Dashboard:
+        """The queries that a stream names, as a dashboard of their own; no folder has such a name."""
+        names = list(dict.fromkeys(request.query_params.getlist("query")))
+        if not names:
+            raise ParameterError("name what to watch: /live?query=NAME, or /live/DASHBOARD for all of a dashboard")
+        queries = {query.name: query for query in map(self._named, names)}
+        return Dashboard(name=f"query={'&query='.join(queries)}", title="", queries=queries, path=Path())
 
     def _named(self, name: str) -> Query:
         try:

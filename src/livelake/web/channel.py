@@ -20,7 +20,8 @@ from livelake.web.charts import ChartSpec, TableView
 from livelake.web.datastar import patch_elements
 from livelake.web.draw import blank, draw
 from livelake.web.folder import Dashboard, Query
-from livelake.web.pages import PanelView, panel
+from livelake.web.html import Markup
+from livelake.web.pages import PanelView, notice, panel
 from livelake.web.parameters import Value
 
 log = logging.getLogger("livelake.web")
@@ -76,6 +77,14 @@ class Panel:
             return replace(self.view, state="error", message=f"this result cannot be drawn: {error}")
 
 
+class _Notice:
+    """What is said to everybody above the panels, numbered and framed like them."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.frame = b""
+
+
 class Channel:
     """See the module. Lives on the event loop of the lake."""
 
@@ -93,6 +102,7 @@ class Channel:
         self.closed = False
         self._lake = lake
         self._listeners: dict[Callable[[], None], None] = {}
+        self._notice = _Notice()
         self.panels = [
             Panel(
                 self,
@@ -121,9 +131,17 @@ class Channel:
         of.frame = patch_elements(panel(view), id=f"{self.epoch}-{self.number}")
         self._wake()
 
+    def announce(self, notice: Markup) -> None:
+        """Show ``notice``, an element that the page has, to every viewer and to those who come later."""
+        self.number += 1
+        self._notice.number = self.number
+        self._notice.frame = patch_elements(notice, id=f"{self.epoch}-{self.number}")
+        self._wake()
+
     def since(self, seen: int) -> bytes:
         """The frames that a viewer who has seen ``seen`` lacks, oldest first."""
-        lacking = sorted((each for each in self.panels if each.number > seen), key=lambda each: each.number)
+        numbered: list[Panel | _Notice] = [*self.panels, self._notice]
+        lacking = sorted((each for each in numbered if each.number > seen), key=lambda each: each.number)
         return b"".join(each.frame for each in lacking)
 
     def resume(self, last_event_id: str | None) -> int:
@@ -178,6 +196,7 @@ class Channels:
         self._open: dict[tuple[object, ...], Channel] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.notice = notice(None)
 
     def enter(
         self,
@@ -199,6 +218,8 @@ class Channels:
                 raise BusyError(f"{_MOST} pages with different parameters are open; try again later")
             self._open[key] = channel = Channel(self._lake, dashboard, values, views)
             self._living.add(channel)
+            if self.notice != notice(None):
+                channel.announce(self.notice)
         channel.viewers += 1
         return channel
 
@@ -207,6 +228,22 @@ class Channels:
         channel.viewers -= 1
         if channel.viewers == 0 and not channel.closed:
             asyncio.get_running_loop().call_later(_LINGER, self._forsake, channel)
+
+    def announce(self, text: str | None) -> None:
+        """Say ``text`` above every page, now and from now on; None takes it away."""
+        if self.notice == notice(text):
+            return
+        self.notice = notice(text)
+        for channel in self._living:
+            channel.announce(self.notice)
+
+    async def end(self, which: Callable[[Channel], bool]) -> None:
+        """End the streams of some channels; whoever comes for them again gets new ones."""
+        ended = [channel for channel in self._living if which(channel)]
+        self._living.difference_update(ended)
+        self._open = {key: each for key, each in self._open.items() if each not in ended}
+        for channel in ended:
+            await channel.close()
 
     @property
     def viewers(self) -> int:

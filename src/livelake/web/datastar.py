@@ -18,6 +18,8 @@ Mode = Literal["outer", "inner", "replace", "prepend", "append", "before", "afte
 _MODES = frozenset(get_args(Mode))
 
 TICK_EVENT = "livelake-tick"
+RELOAD = sse.frame(event="livelake-reload", data="")
+"""The page is not what is served any more: `livelake.js` loads it again. Datastar's client takes no notice."""
 
 
 def patch_elements(

@@ -20,6 +20,7 @@ one would open another for DuckDB.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -131,6 +132,11 @@ class Dashboard:
     """By name, in page order."""
     cache: CacheDefaults = CacheDefaults()
     path: Path
+
+    @property
+    def revision(self) -> str:
+        """Differs when anything that is shown or asked differs."""
+        return hashlib.sha256(repr(self).encode("utf-8", "backslashreplace")).hexdigest()[:12]
 
 
 def load(path: Path | str, check_chart: CheckChart | None = None) -> tuple[Dashboard, ...]:

@@ -101,6 +101,11 @@ def panel(view: PanelView) -> Markup:
     return h("section", attributes, header, about, _message(view), _body(view))
 
 
+def notice(text: str | None) -> Markup:
+    """What stands above a page that follows its files: why the newest are not served. Empty, it is not seen."""
+    return h("div", {"id": "notice", "class": "notice", "role": "alert"}, h("p", {}, text) if text else None)
+
+
 def dashboard_page(
     title: str,
     description: str | None,
@@ -109,6 +114,7 @@ def dashboard_page(
     *,
     nav: Sequence[Link] = (),
     controls: Markup = EMPTY,
+    notice: Markup = EMPTY,
     site: Site = DEFAULT_SITE,
 ) -> str:
     """A live page: the panels as they stand, and where their changes come from (None: a still page)."""
@@ -116,7 +122,7 @@ def dashboard_page(
     intro = h("div", {"class": "intro"}, h("h1", {}, title), about, controls)
     drawn = [panel(view) for view in panels]
     grid = h("div", {"class": "grid"}, *drawn) if drawn else h("p", {"class": "empty"}, "No panels yet")
-    return _page(title, join([intro, grid]), site=site, nav=nav, live_url=live_url)
+    return _page(title, join([notice, intro, grid]), site=site, nav=nav, live_url=live_url)
 
 
 def index_page(dashboards: Iterable[DashboardCard], *, site: Site = DEFAULT_SITE) -> str:

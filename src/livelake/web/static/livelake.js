@@ -42,6 +42,7 @@
       act(event.data);
     });
     on("open", () => {});
+    on("livelake-reload", () => location.reload()); // `serve --reload`: this page is not what is served any more
     on("livelake-tick", (data) => { skewMs = Number(data) - Date.now() || 0; countAges(); });
     on("datastar-patch-elements", patchElements);
     on("datastar-patch-signals", patchSignals);
