@@ -466,12 +466,13 @@ GARBAGE = [
 
 async def test_an_id_that_is_not_ours_means_nothing_was_seen(app: App) -> None:
     channel = app.channels.enter(app.dashboards["misc"], {name: {} for name in ("types", "clock", "needs")})
-    channel.number = 3
+    broadcast = channel.broadcast
+    broadcast.number = 3
     for garbage in GARBAGE:
-        assert channel.resume(garbage.format(epoch=channel.epoch)) == 0, garbage[:20]
-    assert channel.resume(None) == 0
-    assert channel.resume(f"{channel.epoch}-2") == 2
-    assert channel.resume(f"{channel.epoch}-99") == 3  # not ahead of what there is: nothing would ever come
+        assert broadcast.resume(garbage.format(epoch=broadcast.epoch)) == 0, garbage[:20]
+    assert broadcast.resume(None) == 0
+    assert broadcast.resume(f"{broadcast.epoch}-2") == 2
+    assert broadcast.resume(f"{broadcast.epoch}-99") == 3  # not ahead of what there is: nothing would ever come
     app.channels.leave(channel)
 
 

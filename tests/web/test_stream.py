@@ -164,7 +164,7 @@ async def test_a_stream_begins_with_the_present_state(site: Site) -> None:
 async def test_a_change_is_sent_to_whom_it_concerns(site: Site, lake: LiveLake) -> None:
     viewer = await site.look()
     await viewer.element("people")
-    await until(lambda: all(panel.number for channel in channels(site) for panel in channel.panels))
+    await until(lambda: all(panel.frame for channel in channels(site) for panel in channel.panels))
     await lake.execute("INSERT INTO people VALUES ('Bob')")
     assert "Bob" in (await viewer.element("people")).data
     assert sum("panel-totals" in event.data for event in viewer.events) <= 1
@@ -173,7 +173,7 @@ async def test_a_change_is_sent_to_whom_it_concerns(site: Site, lake: LiveLake) 
 
 
 async def test_a_quiet_stream_shows_that_it_lives(app: App) -> None:
-    app.heartbeat = 0.02
+    app.pulse.every = 0.02
     async with served(app) as site:
         viewer = await site.look()
         await viewer.element()
@@ -194,7 +194,7 @@ async def test_who_comes_back_is_sent_only_what_changed(site: Site, lake: LiveLa
     )
     await viewer.close()
     await lake.execute("INSERT INTO people VALUES ('Bob')")
-    await until(lambda: channels(site)[0].number > int((last.id or "").split("-")[1]))
+    await until(lambda: channels(site)[0].broadcast.number > int((last.id or "").split("-")[1]))
     for path, header in (("/live/shop", last.id), (f"/live/shop?last_event_id={last.id}", None)):
         again = await site.look(path, last=header)
         assert "Bob" in (await again.element()).data
@@ -275,7 +275,7 @@ async def test_fifty_viewers_cost_each_query_one_computation_a_commit(site: Site
     for viewer in viewers:
         await viewer.element("totals")
     (channel,) = channels(site)
-    await until(lambda: all(panel.number for panel in channel.panels))
+    await until(lambda: all(panel.frame for panel in channel.panels))
     assert channel.viewers == 50
     lasts = [asyncio.create_task(last_total(viewer, 120)) for viewer in viewers]
     before = lake.engine.stats().reads

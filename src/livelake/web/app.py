@@ -45,7 +45,7 @@ from livelake.web.folder import Dashboard, Query
 from livelake.web.html import EMPTY
 from livelake.web.offers import offered
 from livelake.web.pages import DashboardCard, Link, PanelView, Site, dashboard_page, error_page, index_page
-from livelake.web.stream import HEADERS, HEARTBEAT, Stream
+from livelake.web.stream import HEADERS, HEARTBEAT, RAW_SEND, Pulse, Stream
 from livelake.web.tokens import Tokens
 
 log = logging.getLogger("livelake.web")
@@ -78,7 +78,8 @@ class App:
 
     ``hosts``: the host names by which it may be asked for, None for any. A server on loopback names its own:
     else any web site could have its visitor's browser read from it, under a name that it makes lead here (DNS
-    rebinding). ``heartbeat``: seconds between the signs of life of a stream. ``tokens``: who may publish; without
+    rebinding). ``heartbeat``: seconds between the signs of life of a stream. ``compress``: streams
+    in gzip for viewers who take it. ``tokens``: who may publish; without
     one for that, nobody.
     """
 
@@ -89,11 +90,13 @@ class App:
         *,
         hosts: Collection[str] | None = None,
         heartbeat: float = HEARTBEAT,
+        compress: bool = True,
         tokens: Tokens | None = None,
     ) -> None:
         self.lake = lake
         self.hosts = hosts
-        self.heartbeat = heartbeat
+        self.pulse = Pulse(SYSTEM.now, heartbeat)
+        self.compress = compress
         self.tokens = tokens or Tokens()
         self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
         self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
@@ -121,6 +124,7 @@ class App:
             detail = f"this server answers to {', '.join(sorted(self.hosts))} only"
             await problem(421, "Misdirected Request", detail)(scope, receive, send)
         else:
+            scope[RAW_SEND] = send
             await self._asgi(scope, receive, send)
 
     async def replace(self, dashboards: tuple[Dashboard, ...]) -> None:
@@ -211,7 +215,9 @@ class App:
         except LivelakeError as error:
             return problem(status_of(error), http.HTTPStatus(status_of(error)).phrase, str(error))
         last = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
-        return Stream(channel, last, SYSTEM.now, self.heartbeat, lambda: self.channels.leave(channel))
+        return Stream(
+            channel.broadcast, last, self.pulse, lambda: self.channels.leave(channel), compress=self.compress
+        )
 
     async def _query(self, request: Request) -> Response:
         try:

@@ -1,16 +1,14 @@
 """A channel: one dashboard with one set of parameters, rendered once for everybody who looks at it.
 
-Each panel follows its query's topic. When the topic moves, the panel is drawn once, off the event loop, and its
-frame gets the channel's next number. A viewer remembers the number that it has seen and is sent the frames
-beyond it: the newest of each panel, however many came in between (I5, I8).
+Each panel follows its query's topic. When the topic moves, the panel is drawn once, off the event loop, and shown
+to whoever follows the channel's broadcast (`livelake.web.fanout`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -19,6 +17,7 @@ from livelake.live import LiveLake, State, Topic
 from livelake.web.charts import ChartSpec, TableView
 from livelake.web.datastar import patch_elements
 from livelake.web.draw import blank, draw
+from livelake.web.fanout import Broadcast
 from livelake.web.folder import Dashboard, Query
 from livelake.web.html import Markup
 from livelake.web.pages import PanelView, notice, panel
@@ -40,7 +39,6 @@ class Panel:
     ) -> None:
         self.query = query
         self.view = blank(query, values)
-        self.number = 0
         self.frame = b""
         self.topic = topic
         self.is_eager = query.refresh == "eager"
@@ -77,14 +75,6 @@ class Panel:
             return replace(self.view, state="error", message=f"this result cannot be drawn: {error}")
 
 
-class _Notice:
-    """What is said to everybody above the panels, numbered and framed like them."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.frame = b""
-
-
 class Channel:
     """See the module. Lives on the event loop of the lake."""
 
@@ -96,13 +86,10 @@ class Channel:
         views: Mapping[str, TableView],
     ) -> None:
         self.dashboard = dashboard
-        self.epoch = secrets.token_hex(4)
-        self.number = 0
+        loop = asyncio.get_running_loop()
+        self.broadcast = Broadcast(loop.call_soon)
         self.viewers = 0
-        self.closed = False
         self._lake = lake
-        self._listeners: dict[Callable[[], None], None] = {}
-        self._notice = _Notice()
         self.panels = [
             Panel(
                 self,
@@ -115,7 +102,6 @@ class Channel:
             )
             for name, query in dashboard.queries.items()
         ]
-        loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(each.follow()) for each in self.panels]
 
     @property
@@ -123,46 +109,27 @@ class Channel:
         """Whether a lazy panel shows data that has changed: whoever comes now gets a channel of today."""
         return any(not each.is_eager and each.view.state == "stale" for each in self.panels)
 
+    @property
+    def closed(self) -> bool:
+        return self.broadcast.closed
+
     def show(self, of: Panel, view: PanelView) -> None:
-        """A panel has a new view: number it, frame it once, wake the viewers."""
-        self.number += 1
+        """A panel has a new view."""
         of.view = view
-        of.number = self.number
-        of.frame = patch_elements(panel(view), id=f"{self.epoch}-{self.number}")
-        self._wake()
+        of.frame = patch_elements(panel(view))
+        self.broadcast.show({of.query.name: of.frame})
 
     def announce(self, notice: Markup) -> None:
         """Show ``notice``, an element that the page has, to every viewer and to those who come later."""
-        self.number += 1
-        self._notice.number = self.number
-        self._notice.frame = patch_elements(notice, id=f"{self.epoch}-{self.number}")
-        self._wake()
-
-    def since(self, seen: int) -> bytes:
-        """The frames that a viewer who has seen ``seen`` lacks, oldest first."""
-        numbered: list[Panel | _Notice] = [*self.panels, self._notice]
-        lacking = sorted((each for each in numbered if each.number > seen), key=lambda each: each.number)
-        return b"".join(each.frame for each in lacking)
-
-    def resume(self, last_event_id: str | None) -> int:
-        """What a viewer has seen who names an event id: ours, or nothing. Anything at all may be passed."""
-        epoch, _, number = (last_event_id or "").partition("-")
-        if epoch == self.epoch and number.isascii() and number.isdigit() and len(number) < 19:
-            return min(int(number), self.number)
-        return 0
-
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call ``wake()`` after each change; returns what ends that."""
-        self._listeners[wake] = None
-        return lambda: self._listeners.pop(wake, None)
+        self.broadcast.show({"": patch_elements(notice)})  # no query has this name
 
     async def ready(self, timeout: float) -> None:
         """Wait until every panel has something to show, or ``timeout`` seconds are over."""
         news = asyncio.Event()
-        unlisten = self.listen(news.set)
+        unlisten = self.broadcast.listen(news.set)
         try:
             async with asyncio.timeout(timeout):
-                while any(each.number == 0 for each in self.panels):
+                while any(not each.frame for each in self.panels):
                     news.clear()
                     await news.wait()
         except TimeoutError:
@@ -174,17 +141,12 @@ class Channel:
         """Stop following and tell the viewers. Closing twice is fine."""
         if self.closed:
             return
-        self.closed = True
+        self.broadcast.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for each in self.panels:
             self._lake.unwatch(each.topic)
-        self._wake()
-
-    def _wake(self) -> None:
-        for wake in list(self._listeners):
-            wake()
 
 
 class Channels:
