@@ -7,8 +7,8 @@ its connection was slow) gets a *full* piece, which refers to nothing before it.
 that what follows may be either.
 
 Both end with the newest events. After a full piece the history is therefore cut to what its receiver has in common
-with the others, and the receiver is in step. The one exception is whoever begins just after a sign of life, which
-was not meant for it: it stays out of step for one more piece.
+with the others, and the receiver is in step. Only who begins just after a sign of life, which was not meant for it,
+ends with something else; it stays out of step for one more piece, because nothing would be left of the history.
 
 The stream never ends: its trailer would need a checksum of what each viewer in particular was sent. A decoder sees
 a stream that was cut off, as a live stream always is.
@@ -67,8 +67,8 @@ class Deflated:
         number = self._broadcast.number
         if number == self._number:
             return
-        # A number that nobody asked for here was sent to nobody: then nobody is in step.
-        self._before = self._history if number == self._number + 1 else b""
+        # After numbers that nobody asked for here nobody is in step, and the first whole piece cuts the history.
+        self._before = self._history
         self._history = (self._before + self._broadcast.since(number - 1))[-_WINDOW:]
         self._number = number
         self._delta = b""
