@@ -48,6 +48,17 @@ _TOKEN = "LIVELAKE_PUBLISH_TOKEN"  # noqa: S105 - the name of a variable
 )
 @click.option("--reload", is_flag=True, help="Follow the files: what is edited is served, open pages move with it.")
 @click.option(
+    "--max-viewers",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Live pages at once, for each worker; one more is told to come back later.",
+)
+@click.option(
+    "--max-viewers-per-address", type=click.IntRange(1), help="The same from one address; not behind a proxy."
+)
+@click.option("--no-compress", is_flag=True, help="Send live pages as they are, not in gzip.")
+@click.option(
     "--bus", type=click.Choice(["local", "zenoh"]), help="Who hears of events: this server, or all at a router."
 )
 @click.option(
@@ -71,6 +82,9 @@ def serve(
     poll_interval: float,
     workers: int,
     reload: bool,
+    max_viewers: int,
+    max_viewers_per_address: int | None,
+    no_compress: bool,
     bus: Literal["local", "zenoh"] | None,
     connect: tuple[str, ...],
     listen: tuple[str, ...],
@@ -90,6 +104,9 @@ def serve(
         hosts=allowed_hosts(host, insecure),
         poll_interval=poll_interval,
         tokens=_tokens(publish_token, token_file),
+        compress=not no_compress,
+        max_viewers=max_viewers,
+        max_viewers_per_address=max_viewers_per_address,
         bus=_bus(bus, connect, listen, workers, **login),
         reload=reload,
     )

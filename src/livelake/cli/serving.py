@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,7 +14,12 @@ import livelake
 from livelake import web
 from livelake.cache import AnalyticsCache
 from livelake.cli.bus import BusSettings
+from livelake.web.admission import MAX_VIEWERS
 from livelake.web.tokens import Tokens
+
+log = logging.getLogger("livelake.serve")
+
+_DESCRIPTORS = 240  # beside those of viewers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +30,9 @@ class Serving:
     hosts: frozenset[str] | None
     poll_interval: float
     tokens: Tokens
+    compress: bool = True
+    max_viewers: int = MAX_VIEWERS
+    max_viewers_per_address: int | None = None
     bus: BusSettings | None = None
     """None: events stay in the process."""
     reload: bool = False
@@ -55,10 +65,40 @@ async def serving(
             )
         )
         await web.check(lake, found)
-        app = web.App(lake, found, hosts=settings.hosts, tokens=settings.tokens)
+        app = web.App(
+            lake,
+            found,
+            hosts=settings.hosts,
+            tokens=settings.tokens,
+            compress=settings.compress,
+            max_viewers=room_for(settings.max_viewers),
+            max_viewers_per_address=settings.max_viewers_per_address,
+        )
         if settings.reload:
             await stack.enter_async_context(web.reloader(app, settings.folder))
         await web.serve(app, listener, ready)
+
+
+def room_for(viewers: int) -> int:
+    """How many of so many viewers this process can hold: each is a descriptor. Takes as many as it may have.
+
+    What is left for the lake, its files and whoever asks for pages is `_DESCRIPTORS`.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows counts otherwise
+        return viewers
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = viewers + _DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return viewers
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(ValueError, OSError):  # macOS may refuse what it calls its limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    if soft < wanted:
+        log.warning("%d viewers at most: this process may open %d files (ulimit -n)", soft - _DESCRIPTORS, soft)
+    return min(viewers, max(soft - _DESCRIPTORS, 1))
 
 
 def _cache(found: tuple[web.Dashboard, ...]) -> AnalyticsCache | None:

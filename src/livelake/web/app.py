@@ -1,5 +1,7 @@
 """The web application: dashboards, live streams and results of one lake. A plain ASGI app, mountable anywhere.
 
+What is listed here lies under the path at which it is mounted.
+
 GET /                      the dashboards
 GET /d/{dashboard}         a live page; query parameters are the queries' parameters
 GET /live/{dashboard}      its stream: Datastar events, the current state first, then each change
@@ -19,9 +21,10 @@ import logging
 import os
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -34,6 +37,7 @@ from livelake import __version__
 from livelake.clock import SYSTEM
 from livelake.errors import LivelakeError, NotFoundError, ParameterError
 from livelake.live import LiveLake
+from livelake.web.admission import MAX_VIEWERS, Admission
 from livelake.web.api import problem, respond, status_of
 from livelake.web.asked import IGNORED, Asked, read
 from livelake.web.channel import Channels
@@ -79,7 +83,8 @@ class App:
     ``hosts``: the host names by which it may be asked for, None for any. A server on loopback names its own:
     else any web site could have its visitor's browser read from it, under a name that it makes lead here (DNS
     rebinding). ``heartbeat``: seconds between the signs of life of a stream. ``compress``: streams
-    in gzip for viewers who take it. ``tokens``: who may publish; without
+    in gzip for viewers who take it. ``max_viewers``, ``max_viewers_per_address``: streams at once; one more is
+    answered with 503. ``tokens``: who may publish; without
     one for that, nobody.
     """
 
@@ -91,12 +96,15 @@ class App:
         hosts: Collection[str] | None = None,
         heartbeat: float = HEARTBEAT,
         compress: bool = True,
+        max_viewers: int | None = MAX_VIEWERS,
+        max_viewers_per_address: int | None = None,
         tokens: Tokens | None = None,
     ) -> None:
         self.lake = lake
         self.hosts = hosts
         self.pulse = Pulse(SYSTEM.now, heartbeat)
         self.compress = compress
+        self.admission = Admission(max_viewers, max_viewers_per_address)
         self.tokens = tokens or Tokens()
         self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
         self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
@@ -144,17 +152,17 @@ class App:
 
     # ---------------------------------------------------------------- pages
 
-    async def _index(self, _request: Request) -> Response:
+    async def _index(self, request: Request) -> Response:
         cards = [
             DashboardCard(
                 title=each.title,
-                url=f"/d/{each.name}",
+                url=f"{_root(request)}/d/{each.name}",
                 description=each.description or None,
                 panel_titles=tuple(query.title for query in each.queries.values()),
             )
             for each in self.dashboards.values()
         ]
-        return HTMLResponse(index_page(cards, site=self._site), headers=_PAGE_HEADERS)
+        return HTMLResponse(index_page(cards, site=self._site_at(request)), headers=_PAGE_HEADERS)
 
     async def _page(self, request: Request) -> Response:
         try:
@@ -162,24 +170,32 @@ class App:
             asked = read(dashboard, request.query_params.multi_items(), ignored=IGNORED | {REVISION})
             offers = await offered(self.lake, asked, _PATIENCE)
             if asked.wrong is not None:
-                page = self._dashboard_page(dashboard, asked, offers, waiting(dashboard, asked), None)
+                page = self._dashboard_page(request, dashboard, asked, offers, waiting(dashboard, asked), None)
                 return HTMLResponse(page, 200 if asked.is_waiting else 400, headers=_PAGE_HEADERS)
             channel = self.channels.enter(dashboard, asked.values, asked.views)
         except LivelakeError as error:
-            return self._failure(status_of(error), str(error))
+            return self._failure(status_of(error), str(error), request)
         try:
             await channel.ready(_PATIENCE)
             pairs = [*asked.given, (REVISION, dashboard.revision)] if self.follows_files else asked.given
-            url = f"/live/{dashboard.name}" + (f"?{urlencode(pairs)}" if pairs else "")
-            page = self._dashboard_page(dashboard, asked, offers, [each.view for each in channel.panels], url)
+            url = f"{_root(request)}/live/{dashboard.name}" + (f"?{urlencode(pairs)}" if pairs else "")
+            views = [each.view for each in channel.panels]
+            page = self._dashboard_page(request, dashboard, asked, offers, views, url)
         finally:
             self.channels.leave(channel)
         return HTMLResponse(page, headers=_PAGE_HEADERS)
 
     def _dashboard_page(
-        self, shown: Dashboard, asked: Asked, offers: Mapping[str, Offers], panels: list[PanelView], url: str | None
+        self,
+        request: Request,
+        shown: Dashboard,
+        asked: Asked,
+        offers: Mapping[str, Offers],
+        panels: list[PanelView],
+        url: str | None,
     ) -> str:
-        links = [Link(each.title, f"/d/{each.name}", each is shown) for each in self.dashboards.values()]
+        root = _root(request)
+        links = [Link(each.title, f"{root}/d/{each.name}", each is shown) for each in self.dashboards.values()]
         return dashboard_page(
             shown.title,
             shown.description or None,
@@ -188,7 +204,7 @@ class App:
             nav=links if len(links) > 1 else (),
             controls=controls(asked, offers),
             notice=self.channels.notice if self.follows_files else EMPTY,
-            site=self._site,
+            site=self._site_at(request),
         )
 
     async def _static(self, request: Request) -> Response:
@@ -211,13 +227,21 @@ class App:
             values = asked.bound()
             if request.method == "HEAD":
                 return Response(headers=HEADERS)
-            channel = self.channels.enter(dashboard, values, asked.views)
+            out = self.admission.enter(request.client.host if request.client else None)
+            try:
+                channel = self.channels.enter(dashboard, values, asked.views)
+            except LivelakeError:
+                out()
+                raise
         except LivelakeError as error:
             return problem(status_of(error), http.HTTPStatus(status_of(error)).phrase, str(error))
         last = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
-        return Stream(
-            channel.broadcast, last, self.pulse, lambda: self.channels.leave(channel), compress=self.compress
-        )
+
+        def left() -> None:
+            self.channels.leave(channel)
+            out()
+
+        return Stream(channel.broadcast, last, self.pulse, left, compress=self.compress)
 
     async def _query(self, request: Request) -> Response:
         try:
@@ -286,16 +310,20 @@ class App:
 
     # ---------------------------------------------------------------- failing
 
-    def _failure(self, status: int, detail: str) -> Response:
+    def _failure(self, status: int, detail: str, request: Request | None = None) -> Response:
         title = http.HTTPStatus(status).phrase
-        return HTMLResponse(
-            error_page(status, title, detail[:1].upper() + detail[1:], site=self._site), status, headers=_PAGE_HEADERS
-        )
+        page = error_page(status, title, detail[:1].upper() + detail[1:], site=self._site_at(request))
+        return HTMLResponse(page, status, headers=_PAGE_HEADERS)
+
+    def _site_at(self, request: Request | None) -> Site:
+        """The site under the path at which somebody mounted it."""
+        root = "" if request is None else _root(request)
+        return replace(self._site, home_url=f"{root}/", static_url=f"{root}/static")
 
     async def _http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if "text/html" in request.headers.get("accept", ""):
-            answer = self._failure(error.status_code, error.detail)
+            answer = self._failure(error.status_code, error.detail, request)
         else:
             answer = problem(error.status_code, http.HTTPStatus(error.status_code).phrase, error.detail)
         answer.headers.update(error.headers or {})  # which methods are allowed
@@ -315,6 +343,11 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = await self._handler(Request(scope, receive, send))  # type: ignore[operator]
         await answer(scope, receive, send)
+
+
+def _root(request: Request) -> str:
+    """Where the application is mounted, as the beginning of links; nothing where it is by itself."""
+    return quote(request.scope.get("root_path", "").rstrip("/"))
 
 
 def _host(scope: Scope) -> str:
