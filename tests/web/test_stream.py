@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 
 from livelake import web
@@ -203,6 +204,60 @@ async def test_who_comes_back_is_sent_only_what_changed(site: Site, lake: LiveLa
         assert not [event for event in again.events if "panel-totals" in event.data]
     stranger = await site.look(last="deadbeef-1")
     await stranger.element("totals")
+
+
+async def test_who_takes_gzip_is_sent_gzip_that_can_be_read_as_it_comes(app: App, lake: LiveLake) -> None:
+    app.pulse.every = 0.05
+    async with served(app) as site, httpx.AsyncClient(timeout=PATIENCE) as client:
+        url = f"http://127.0.0.1:{site.port}/live/shop"
+        async with client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers["content-encoding"] == "gzip"
+            assert answer.headers["vary"] == "accept-encoding"
+            seen = ""
+            added = ticks = 0
+            async for text in answer.aiter_text():
+                seen += text
+                ticks = seen.count("livelake-tick")
+                if f">Name{added}<" in seen or added == 0 < seen.count("panel-people"):
+                    added += 1
+                    await lake.execute(f"INSERT INTO people VALUES ('Name{added}')")
+                if added > 5 and ticks > 5:
+                    break
+        app.compress = False
+        async with client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as answer:
+            assert "content-encoding" not in answer.headers
+
+
+async def test_one_viewer_too_many_is_told_to_come_back_later(site: Site) -> None:
+    site.app.admission.most = 3
+    site.app.admission.most_per_address = 2
+    viewers = [await site.look() for _ in range(2)]
+    refused = await site.look()
+    assert refused.head.startswith("HTTP/1.1 503")
+    assert "retry-after: 1" in refused.head
+    assert site.app.channels.viewers == site.app.admission.total == 2
+    await viewers[0].close()
+    await until(lambda: site.app.admission.total == 1)
+    assert (await site.look()).head.startswith("HTTP/1.1 200")
+    site.app.admission.most = 2
+    site.app.admission.most_per_address = None
+    assert (await site.look()).head.startswith("HTTP/1.1 503")
+    assert (await site.look("/live/nothing")).head.startswith("HTTP/1.1 404")
+    assert site.app.admission.total == 2
+
+
+async def test_a_peer_that_takes_nothing_is_given_up(
+    app: App, lake: LiveLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(socket, "TCP_USER_TIMEOUT"):
+        pytest.skip("this platform has no TCP_USER_TIMEOUT")
+    monkeypatch.setitem(web.listen.__globals__, "_USER_TIMEOUT_MS", 300)
+    async with served(app) as site:
+        await big(site, lake)
+        stalled = await stall(site)
+        await lake.execute("UPDATE big SET number = 1")
+        await until(lambda: site.app.channels.viewers == 0)
+        await stalled.close()
 
 
 async def test_a_viewer_who_goes_is_noticed_and_counted_off_once(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from livelake.errors import ConfigError, LivelakeError
 from livelake.live import LiveLake
@@ -97,8 +97,8 @@ def reloader(app: App, folder: Path | str) -> Reloader:
     return Reloader(app, Path(folder), read)
 
 
-async def app(lake: LiveLake, folder: Path | str) -> App:
-    """The web application for a lake and a dashboard folder. Raises `ConfigError`."""
+async def app(lake: LiveLake, folder: Path | str, **options: Any) -> App:
+    """The web application for a lake and a dashboard folder; ``options`` are those of `App`. Raises `ConfigError`."""
     found = dashboards(folder)
     await check(lake, found)
-    return App(lake, found)
+    return App(lake, found, **options)
