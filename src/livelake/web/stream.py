@@ -125,7 +125,10 @@ class Stream:
         self._is_ended = False
 
     def end(self) -> None:
-        """End the stream from our side. From its event loop; ending twice, and before it has begun, is fine."""
+        """End the stream from our side; no news are sent after this.
+
+        To be called in its event loop. Ending twice, and before it has begun, is fine.
+        """
         if not self._is_ended:
             self._is_ended = True
             if self._task is not None:
@@ -221,7 +224,7 @@ class Stream:
         """Finish what was begun, and go on until nothing is lacking."""
         try:
             await rest
-            while body := self._take():
+            while not self._is_ended and (body := self._take()):
                 await self._in_parts(body)
             self._busy = None
         except asyncio.CancelledError:
