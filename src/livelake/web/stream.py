@@ -40,8 +40,9 @@ _GZIP_HEADERS = [*_RAW_HEADERS, (b"content-encoding", b"gzip")]
 
 WIRE = "livelake.wire"
 """The scope's key for a `livelake.web.outlet.Wire`, where our own server serves."""
-RAW_SEND = "livelake.send"
-"""The scope's key for the ``send`` that `App` was called with: what Starlette wraps around it costs each update."""
+STREAM = "livelake.stream"
+"""The scope's key for a stream that a route has found. It begins when the router has returned: Starlette's frames
+would cost each viewer 4 kB, and what they wrap around ``send`` each update some time."""
 
 # Bytes that are written at once. More is written in parts, so that a viewer who stalls keeps no more than this,
 # and the outlet's HIGH_WATER, in our memory.
@@ -146,7 +147,7 @@ class Stream:
         gzip = self._compress and accepts_gzip(Headers(scope=scope).get("accept-encoding", ""))
         wire = scope.get(WIRE) if scope["http_version"] == "1.1" else None
         self._edition = self._broadcast.edition("gzip" if gzip else "identity", chunked=wire is not None)
-        self._outlet = AsgiOutlet(scope.get(RAW_SEND, send)) if wire is None else WireOutlet(wire)
+        self._outlet = AsgiOutlet(send) if wire is None else WireOutlet(wire)
         headers = _GZIP_HEADERS if gzip else _RAW_HEADERS
         try:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
