@@ -13,6 +13,8 @@ import socket
 import subprocess
 import sys
 import textwrap
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -360,6 +362,26 @@ async def test_serve_serves_until_it_is_stopped(start: Any, fetch: Callable[[str
     serving.send_signal(signal.SIGTERM)
     output, errors = serving.communicate(timeout=45)
     assert (serving.returncode, output, errors) == (0, "", "")
+
+
+async def test_serve_holds_as_many_viewers_as_it_is_told_and_leaves_streams_as_they_are(
+    start: Any, tmp_path: Path
+) -> None:
+    await fill(SQLITE, tmp_path)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "livelake.toml").write_text('attach = { sales = "ducklake:sqlite:../sales.sqlite" }')
+    (tmp_path / "shop" / "orders.sql").write_text("SELECT count(*) AS orders FROM sales.main.orders")
+    serving = start("serve", "shop", "--port", "0", "--max-viewers", "1", "--no-compress")
+    url = re.search(r"http://\S+", serving.stdout.readline())[0] + "live/shop"  # type: ignore[index]
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers={"Accept-Encoding": "gzip"}), timeout=45
+    ) as viewer:
+        assert viewer.headers["content-encoding"] is None
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(url, timeout=45)
+        assert (refused.value.code, refused.value.headers["retry-after"]) == (503, "1")
+    serving.send_signal(signal.SIGTERM)
+    serving.communicate(timeout=45)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -50,6 +51,24 @@ async def test_every_link_of_a_page_leads_back_into_the_mounted_application(clie
     assert not [link for link in links if not link.startswith("/lake/")]
     for link in links - {"/lake/live/shop"}:
         assert (await client.get(link)).status_code != 404, link
+
+
+async def test_the_application_of_the_documentation_serves_a_dashboard(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    (code, *_) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    folder.rename("dashboards")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    host = names["app"]
+    async with (
+        host.router.lifespan_context(host),
+        httpx.AsyncClient(transport=httpx.ASGITransport(host), base_url="http://localhost") as client,
+    ):
+        assert "/lake/d/shop" in (await client.get("/lake/")).text
 
 
 @pytest.mark.parametrize("middleware", [(), (Tagged,), (GZipMiddleware,)], ids=["bare", "tasks", "gzip"])
