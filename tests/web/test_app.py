@@ -18,9 +18,10 @@ from livelake import __version__, web
 from livelake.errors import BusyError, ClosedError, ConfigError, InternalError, QueryError, SourceError
 from livelake.live import LiveLake, State
 from livelake.web import App
-from livelake.web.api import is_known, status_of
+from livelake.web.caching import is_known
 from livelake.web.draw import draw
 from livelake.web.pages import PanelView
+from livelake.web.problems import status_of
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from livelake.engine.moments import Step
 from livelake.engine.pool import Job, Pool
 from livelake.engine.quote import identifier, literal
 from livelake.engine.reading import FileRef, Reads, TableRef, reads
+from livelake.engine.reshape import parquet, sliced
 from livelake.engine.result import ArrowData, Column
 from livelake.engine.session import Parameters, Session
 from livelake.engine.statement import Statement, gate
@@ -37,5 +38,7 @@ __all__ = [
     "identifier",
     "literal",
     "load",
+    "parquet",
     "reads",
+    "sliced",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -43,6 +43,11 @@ class Why:
     """`verdicts` as text."""
     verdicts: tuple[Verdict, ...]
     """The latest commits of the catalogs that it reads, newest first, each with what it meant for this query."""
+
+    def without_sources(self, name: str) -> Why:
+        """The same for people who may know the answer and not what it is made of: no SQL, no path, no function."""
+        why_not = self.why_not and "it reads what no commit log shows, or differs from one computation to the next"
+        return replace(self, sql=name, files=(), functions=(), why_not=why_not)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values: it can be written as JSON."""

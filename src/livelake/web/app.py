@@ -6,9 +6,11 @@ GET /                      the dashboards
 GET /d/{dashboard}         a live page; query parameters are the queries' parameters
 GET /live/{dashboard}      its stream: Datastar events, the current state first, then each change
 GET /live?query={name}     the same for single queries, of any dashboard; repeat ``query`` for several on one stream
-GET /queries/{name}        a result as JSON; ``Livelake-Not-Before: TOKEN`` waits for what the token stands for
+GET /queries/{name}        a result as JSON, CSV, Arrow or Parquet, by ``Accept`` or suffix; see `api`
 GET /why/{name}            what it depends on, and why it was kept or dropped
 POST /events               publishes an event, or a list of them; needs a bearer token
+GET /openapi.json          all of this for programs
+GET /metrics               counters for Prometheus
 GET /healthz               whether answers can be vouched for
 GET /static/{file}         the page's own script and style
 """
@@ -37,18 +39,21 @@ from livelake import __version__
 from livelake.clock import SYSTEM
 from livelake.errors import LivelakeError, NotFoundError, ParameterError
 from livelake.live import LiveLake
+from livelake.web import metrics
 from livelake.web.admission import MAX_VIEWERS, Admission
-from livelake.web.api import problem, respond, status_of
+from livelake.web.api import ApiSettings, Results, validated
 from livelake.web.asked import IGNORED, Asked, read
 from livelake.web.channel import Channels
 from livelake.web.controls import Offers, controls
 from livelake.web.datastar import RELOAD
 from livelake.web.draw import waiting
-from livelake.web.events import bus_health, not_before, publish
+from livelake.web.events import bus_health, publish
 from livelake.web.folder import Dashboard, Query
 from livelake.web.html import EMPTY
 from livelake.web.offers import offered
+from livelake.web.openapi import document
 from livelake.web.pages import DashboardCard, Link, PanelView, Site, dashboard_page, error_page, index_page
+from livelake.web.problems import problem, status_of
 from livelake.web.stream import HEADERS, HEARTBEAT, STREAM, Pulse, Stream
 from livelake.web.tokens import Tokens
 
@@ -99,6 +104,7 @@ class App:
         max_viewers: int | None = MAX_VIEWERS,
         max_viewers_per_address: int | None = None,
         tokens: Tokens | None = None,
+        api: ApiSettings | None = None,
     ) -> None:
         self.lake = lake
         self.hosts = hosts
@@ -111,6 +117,9 @@ class App:
         self.channels = Channels(lake)
         self.follows_files = False
         """Whether pages are told to load themselves again when their files have changed; see `reload`."""
+        api = replace(api or ApiSettings(), compress=compress and (api is None or api.compress))
+        self.details = hosts is not None if api.details is None else api.details
+        self.results = Results(lake, lambda: self.queries, api, details=self.details)
         self._site = Site(version=__version__)
         self._asgi = Starlette(
             routes=[
@@ -118,8 +127,10 @@ class App:
                 Route("/d/{dashboard}", self._page),
                 Route("/live", _Endpoint(self._live), methods=["GET"]),
                 Route("/live/{dashboard}", _Endpoint(self._live), methods=["GET"]),
-                Route("/queries/{name}", self._query),
-                Route("/why/{name}", self._why),
+                Route("/queries/{name}", self.results.get),
+                Route("/why/{name}", self.results.why),
+                Route("/metrics", self._metrics),
+                Route("/openapi.json", self._openapi),
                 Route("/events", self._publish, methods=["POST"]),
                 Route("/healthz", self._health),
                 Route("/static/{file}", self._static),
@@ -244,27 +255,21 @@ class App:
 
         return Stream(channel.broadcast, last, self.pulse, left, compress=self.compress)
 
-    async def _query(self, request: Request) -> Response:
-        try:
-            query = self._named(request.path_params["name"])
-            values = query.bind(request.query_params.multi_items())
-            demanded = not_before(request, self.lake)
-            result = await self.lake.query(query.sql, values, not_before=demanded, depends_on=query.depends_on)
-            return await asyncio.to_thread(respond, request, result)
-        except LivelakeError as error:
-            status = status_of(error)
-            return problem(status, http.HTTPStatus(status).phrase, str(error))
+    async def _metrics(self, _request: Request) -> Response:
+        lake, names = self.lake, self.queries
+        found = [
+            *metrics.of_server(__version__, os.getpid(), self.channels.viewers, self.results.bodies),
+            *metrics.of_watcher(lake.watcher.looks, lake.watcher.lag, lake.watcher.is_blind, lake.watcher.heads()),
+            *metrics.of_cache(lake.cache.stats()),
+            *metrics.of_engine(lake.engine.stats()),
+            *metrics.of_bus(lake.bus.stats(), len(lake.bus.blind())),
+            *metrics.of_queries(self.results.tally, names),
+        ]
+        return Response(metrics.text(found), media_type=metrics.CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
-    async def _why(self, request: Request) -> Response:
-        try:
-            query = self._named(request.path_params["name"])
-            values = query.bind(request.query_params.multi_items())
-            why = await self.lake.why(query.sql, values, depends_on=query.depends_on)
-        except LivelakeError as error:
-            status = status_of(error)
-            return problem(status, http.HTTPStatus(status).phrase, str(error))
-        kept = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        return Response(str(why), media_type="text/plain", headers=kept)
+    async def _openapi(self, request: Request) -> Response:
+        root, most = request.scope.get("root_path", ""), self.results.settings.max_rows
+        return validated(request, document(self.queries.values(), version=__version__, root=root, max_rows=most))
 
     async def _publish(self, request: Request) -> Response:
         return await publish(request, self.lake.bus, self.tokens)
@@ -279,12 +284,17 @@ class App:
             "process": os.getpid(),
             "bus": bus_health(lake.bus),
             "heads": dict(lake.watcher.heads()),
-            "failure": None if lake.watcher.failure is None else str(lake.watcher.failure),
+            "failure": self._told(lake.watcher.failure),
             "viewers": self.channels.viewers,
             "reads": stats.reads,
             "cache": lake.cache.stats().as_dict(),
         }
         return JSONResponse(body, status_code=503 if blind else 200, headers={"Cache-Control": "no-store"})
+
+    def _told(self, error: LivelakeError | None) -> str | None:
+        if error is None or self.details:
+            return None if error is None else str(error)
+        return "the commit log cannot be read; the server's log says why"
 
     # ---------------------------------------------------------------- finding
 
@@ -300,14 +310,8 @@ class App:
         names = list(dict.fromkeys(request.query_params.getlist("query")))
         if not names:
             raise ParameterError("name what to watch: /live?query=NAME, or /live/DASHBOARD for all of a dashboard")
-        queries = {query.name: query for query in map(self._named, names)}
+        queries = {query.name: query for query in map(self.results.named, names)}
         return Dashboard(name=f"query={'&query='.join(queries)}", title="", queries=queries, path=Path())
-
-    def _named(self, name: str) -> Query:
-        try:
-            return self.queries[name.removesuffix(".json")]
-        except KeyError:
-            raise NotFoundError(f"there is no query of that name; there is {', '.join(self.queries)}") from None
 
     # ---------------------------------------------------------------- failing
 

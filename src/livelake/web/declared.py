@@ -1,11 +1,12 @@
-"""What a header declares of a parameter, checked. Pure."""
+"""What a header declares of a parameter, and of HTTP caches, checked. Pure."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, cast, get_args
 
-from livelake.web.header import Header
+from livelake.web.caching import PERMANENT, Freshness
+from livelake.web.header import Header, kind_of
 from livelake.web.parameters import INT64, LONGEST_TEXT, Parameter, ParameterType, measure, shown, wanted
 from livelake.web.words import humane, listed
 
@@ -41,6 +42,21 @@ def declared(header: Header, name: str) -> Parameter:
     )
     _check_bounds(header, parameter)
     return parameter
+
+
+def freshness(header: Header) -> Freshness | None:
+    """``http = { max_age = 30, stale_while_revalidate = 60, stale_if_error = 3600 }``, in whole seconds."""
+    if "http" not in header.data:
+        return None
+    found = header.table("http")
+    header.only("max_age", "stale_while_revalidate", "stale_if_error", within=("http",))
+    for name, value in found.items():
+        if type(value) is not int or not 0 <= value <= PERMANENT:
+            what = kind_of(value) if type(value) is not int else str(value)
+            header.fail(f"http.{name} must be whole seconds from 0 to {PERMANENT} (a year), not {what}", "http", name)
+    if "max_age" not in found:
+        header.fail("http needs max_age: for how many seconds a cache may answer without asking", "http")
+    return Freshness(**found)
 
 
 def _check_bounds(header: Header, parameter: Parameter) -> None:

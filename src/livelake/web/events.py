@@ -23,7 +23,8 @@ from livelake.events.codec import encode as write
 from livelake.events.event import MAX_SEQUENCE
 from livelake.live import LiveLake
 from livelake.token import Token
-from livelake.web.api import encode, parts, problem, status_of
+from livelake.web.formats import encode, parts
+from livelake.web.problems import problem, status_of
 from livelake.web.tokens import Tokens
 
 __all__ = ["MOST_BYTES", "MOST_EVENTS", "bus_health", "not_before", "publish"]

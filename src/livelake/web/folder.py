@@ -31,7 +31,8 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from livelake.errors import ConfigError, ParameterError, UsageError
-from livelake.web.declared import declared
+from livelake.web.caching import Freshness
+from livelake.web.declared import declared, freshness
 from livelake.web.header import Header, is_number, kind_of
 from livelake.web.parameters import Parameter, Value, wanted
 from livelake.web.words import humane, listed, suggest
@@ -72,6 +73,8 @@ class Query:
     refresh: Refresh = "eager"
     depends_on: tuple[str, ...] = ()
     """Key expressions, for what the commit log cannot show."""
+    http: Freshness | None = None
+    """What HTTP caches may do without asking; None: nothing."""
     span: int = 1
     """Columns of the page's four that the panel takes."""
     height: int | None = None
@@ -243,7 +246,7 @@ def _query(file: Path, check_chart: CheckChart | None) -> Query:
         raise ConfigError(f"the file's name becomes a URL, {_name_rule(file.stem)}", file=file)
     head, sql, line = _split(file, _read(file))
     header = Header(file, head)
-    header.only("title", "description", "chart", "params", "refresh", "depends_on", "span", "height")
+    header.only("title", "description", "chart", "params", "refresh", "depends_on", "http", "span", "height")
     if not _COMMENT.sub(" ", sql).replace(";", " ").strip():
         raise ConfigError("there is no SQL in this file", file=file, line=line)
     params = {name: declared(header, name) for name in header.table("params")}
@@ -256,6 +259,7 @@ def _query(file: Path, check_chart: CheckChart | None) -> Query:
         params=MappingProxyType(params),
         refresh=cast("Refresh", header.one_of("refresh", allowed=get_args(Refresh)) or "eager"),
         depends_on=header.texts("depends_on"),
+        http=freshness(header),
         span=header.whole("span", 1, 4) or 1,
         height=header.whole("height", 40, 4_000),
         file=file,
