@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from livelake.clock import SYSTEM
 from livelake.engine import ArrowData, sliced
-from livelake.errors import LivelakeError, NotFoundError, QueryError, UsageError
+from livelake.errors import BusyError, LivelakeError, NotFoundError, QueryError, UsageError
 from livelake.lake import Result
 from livelake.live import LiveLake
 from livelake.web import caching
@@ -46,6 +46,10 @@ __all__ = ["ApiSettings", "Results", "problem", "status_of", "validated"]
 _CONTENT_TYPES: Final[Mapping[Format, str]] = {**MEDIA_TYPES, "csv": "text/csv; charset=utf-8; header=present"}
 _WORTH_PACKING: Final = 2_048  # bytes of Arrow; below that gzip gains nothing that matters
 _HASHED_HERE: Final = 262_144  # bytes that are hashed faster than a thread is had (1 GB/s)
+_NOT_REACHED: Final = (
+    "what Livelake-Not-Before demands has not arrived here in time, or there was no time to read it; "
+    "try again, or ask without it and take what there is"
+)
 _MOST_POSITIONS: Final = 64  # in a header; each is some dozens of bytes
 
 
@@ -132,7 +136,12 @@ class Results:
     async def _read(self, request: Request, query: Query, asked: Asked) -> Result:
         values = query.bind(asked.own)
         demanded = not_before(request, self.lake)
-        return await self.lake.query(query.sql, values, not_before=demanded, depends_on=query.depends_on)
+        try:
+            return await self.lake.query(query.sql, values, not_before=demanded, depends_on=query.depends_on)
+        except BusyError:
+            if demanded is None or self.details:
+                raise
+            raise Unacceptable(503, _NOT_REACHED) from None
 
     async def _answer(
         self,

@@ -66,7 +66,7 @@ def status_of(error: LivelakeError) -> int:
 
 def is_the_clients(error: LivelakeError) -> bool:
     """Whether the client can mend it, and its message speaks of the request alone."""
-    return status_of(error) < 500
+    return status_of(error) < 500 or isinstance(error, Unacceptable)
 
 
 def failure(error: LivelakeError, *, details: bool, what: str = "") -> Response:
