@@ -22,6 +22,8 @@ QUESTIONS = (
     "first_path",
     "bus",
     "fanout",
+    "http_hit",
+    "page",
 )
 
 

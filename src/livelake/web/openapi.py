@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, Final
 
-from livelake.events.codec import MAX_BYTES
 from livelake.events.event import MAX_SEQUENCE
+from livelake.web.events import MOST_BYTES, MOST_EVENTS
 from livelake.web.folder import Query
 from livelake.web.negotiate import MEDIA_TYPES
 from livelake.web.paging import AS_OF, LIMIT, OFFSET
@@ -46,8 +46,14 @@ _EVENT: Final[Json] = {
         "sequence": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_SEQUENCE},
         "payload": {},
         "time": {"type": ["string", "null"], "format": "date-time"},
-        "origin": {"type": ["string", "null"]},
+        "origin": {"type": ["string", "null"], "minLength": 1},
     },
+}
+_EVENTS: Final[Json] = {
+    "type": "array",
+    "items": {"$ref": "#/components/schemas/Event"},
+    "minItems": 1,
+    "maxItems": MOST_EVENTS,
 }
 _PUBLISHED: Final[Json] = {
     "type": "object",
@@ -156,6 +162,8 @@ def _parameter(parameter: Parameter) -> Json:
     if parameter.type in _TEXT_FORMATS:
         bounds = (("not before", parameter.min), ("not after", parameter.max))
         described += "".join(f"; {word} {shown(bound)}" for word, bound in bounds if bound is not None)
+    if parameter.step is not None:
+        described += f"; in steps of {shown(parameter.step)}"
     return {
         "name": parameter.name,
         "in": "query",
@@ -168,12 +176,14 @@ def _parameter(parameter: Parameter) -> Json:
 def _schema(parameter: Parameter) -> Json:
     schema: Json
     match parameter.type:
-        case "choice":
+        case "choice" if parameter.choices:
             schema = {"enum": [*parameter.choices]}
         case "integer" | "number":
             schema = {"type": _NUMBERS[parameter.type]}
             schema |= _bounds(parameter, "minimum", "maximum")
-        case "string":
+            if type(step := parameter.step) is int and _plain(parameter.low or 0) % step == 0:
+                schema["multipleOf"] = step
+        case "string" | "choice":
             schema = {"type": "string", "maxLength": LONGEST_TEXT} | _bounds(parameter, "minLength", "maxLength")
         case "boolean":
             schema = {"type": "boolean"}
@@ -236,13 +246,13 @@ _BESIDE: Final[Mapping[str, Json]] = {
             "security": [{"token": []}],
             "requestBody": {
                 "required": True,
-                "description": f"One event, or a list of them; at most {MAX_BYTES:,} bytes.",
+                "description": f"One event, or a list of them; at most {MOST_BYTES:,} bytes.",
                 "content": {
                     "application/json": {
                         "schema": {
                             "anyOf": [
                                 {"$ref": "#/components/schemas/Event"},
-                                {"type": "array", "items": {"$ref": "#/components/schemas/Event"}, "minItems": 1},
+                                _EVENTS,
                             ]
                         }
                     }
