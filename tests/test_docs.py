@@ -44,5 +44,5 @@ def test_what_is_said_of_dashboards_loads(tmp_path: Path) -> None:
     folder = tmp_path.rename(tmp_path.with_name("dashboard"))
     (dashboard,) = dashboards(folder)
     assert dashboard.queries["a"].params["limit"].step == 5
-    described = {"title", "description", "chart", "params.NAME", "span", "refresh", "depends_on"}
+    described = {"title", "description", "chart", "params.NAME", "span", "refresh", "depends_on", "http"}
     assert set(re.findall(r"`([\w.]+)`", "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE)))) == described

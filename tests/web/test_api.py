@@ -21,11 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from livelake import web
+import livelake
+from livelake import Event, LocalBus, web
 from livelake.cache import Status
 from livelake.engine import ArrowData
 from livelake.errors import ConfigError, ParameterError, SourceError
 from livelake.live import LiveLake
+from livelake.testing import RecordingBus
 from livelake.token import Token
 from livelake.web import App, formats
 from livelake.web.api import ApiSettings
@@ -671,3 +673,22 @@ def test_a_header_that_says_http_wrongly_names_file_and_line(tmp_path: Path, lin
         web.dashboards(tmp_path)
     assert reason in str(caught.value)
     assert (caught.value.file, caught.value.line) == (file, 3)
+
+
+# ---------------------------------------------------------------- events
+
+
+async def test_an_answer_made_of_others_events_says_how_far_they_were_heard(tmp_path: Path) -> None:
+    """Of a bus that others hear. Of one in this process alone nobody could be asked for more."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "todo.sql").write_text('/*---\ndepends_on = ["events/Todo/**"]\n---*/\nSELECT 1 AS n')
+    for bus, tells in ((RecordingBus(), True), (LocalBus(), False)):
+        async with bus, livelake.open(":memory:", bus=bus) as lake:
+            app = await web.app(lake, tmp_path / "folder")
+            done = await bus.publish(Event(aggregate_type="Todo", aggregate_id="1", event_type="Done"))
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+                told = (await client.get("/queries/todo")).headers["livelake-as-of"]
+                assert Token(positions=Token.parse(told).positions).covers(done) is tells
+                again = await client.get("/queries/todo", headers={"Livelake-Not-Before": told})
+                assert again.status_code == 200
+            await app.close()

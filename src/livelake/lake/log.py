@@ -101,6 +101,14 @@ class SnapshotLog:
         self._began = rows[-1][3]
         return News(tuple(changes.items()), commits)
 
+    def committed_at(self, session: Session, snapshot: int) -> str | None:
+        """When ``snapshot`` was committed, as the catalog writes it; None if it is not there."""
+        select = (
+            f"SELECT CAST(snapshot_time AS VARCHAR) FROM {{0}}ducklake_snapshot WHERE snapshot_id = {int(snapshot)}"
+        )
+        rows = self._metadata_or_keeper(session, select)
+        return str(rows[0][0]) if rows else None
+
     def close(self) -> None:
         self._held.close()
         for session in self._sessions:

@@ -47,7 +47,7 @@ class Why:
     def without_sources(self, name: str) -> Why:
         """The same for people who may know the answer and not what it is made of: no SQL, no path, no function."""
         why_not = self.why_not and "it reads what no commit log shows, or differs from one computation to the next"
-        return replace(self, sql=name, files=(), functions=(), why_not=why_not)
+        return replace(self, sql=name, files=(), functions=(), keys=(), why_not=why_not)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values: it can be written as JSON."""

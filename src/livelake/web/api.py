@@ -8,6 +8,7 @@ Here they are put together around one awaited `lake.query`. Bodies are written i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -19,10 +20,12 @@ from starlette.responses import Response
 
 from livelake.clock import SYSTEM
 from livelake.engine import ArrowData, sliced
-from livelake.errors import BusyError, LivelakeError, NotFoundError, QueryError, UsageError
+from livelake.errors import BusyError, LivelakeError, NotFoundError, ParameterError, QueryError, UsageError
+from livelake.events import LocalBus
 from livelake.lake import Result
 from livelake.live import LiveLake
-from livelake.web import caching
+from livelake.token import Token
+from livelake.web import caching, permanent
 from livelake.web.events import not_before
 from livelake.web.folder import Query
 from livelake.web.formats import TooLarge, compressed, encode, written
@@ -37,7 +40,9 @@ from livelake.web.negotiate import (
     choose_format,
     split_suffix,
 )
-from livelake.web.paging import LIMIT, OFFSET, Asked, ask, links
+from livelake.web.paging import LIMIT, OFFSET, Asked, ask, links, location
+from livelake.web.parameters import Value
+from livelake.web.permanent import Seals
 from livelake.web.problems import Unacceptable, failure, problem, status_of
 from livelake.web.representations import Representations
 
@@ -46,6 +51,7 @@ __all__ = ["ApiSettings", "Results", "problem", "status_of", "validated"]
 _CONTENT_TYPES: Final[Mapping[Format, str]] = {**MEDIA_TYPES, "csv": "text/csv; charset=utf-8; header=present"}
 _WORTH_PACKING: Final = 2_048  # bytes of Arrow; below that gzip gains nothing that matters
 _HASHED_HERE: Final = 262_144  # bytes that are hashed faster than a thread is had (1 GB/s)
+_LONGEST_LOCATION: Final = 2_000
 _NOT_REACHED: Final = (
     "what Livelake-Not-Before demands has not arrived here in time, or there was no time to read it; "
     "try again, or ask without it and take what there is"
@@ -69,6 +75,35 @@ class ApiSettings:
     """Whether everybody is told what went wrong in SQL and data. None: on loopback only."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request that makes sense: which query, which form, what of it."""
+
+    request: Request
+    query: Query
+    asked: Asked
+    form: Format
+    by_suffix: bool
+    began: float
+    """Monotonic seconds."""
+
+    @property
+    def root(self) -> str:
+        """Under which path the application is mounted."""
+        return str(self.request.scope.get("root_path", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A result, its seal if it can be had again, and whether it was asked for by that."""
+
+    result: Result
+    seal: str | None
+    heard: Mapping[str, int]
+    """How far the bus had been heard before the read, where that matters."""
+    permanent: bool = False
+
+
 class Results:
     """The endpoint. ``queries``: by name, as they are now. Used on one event loop."""
 
@@ -78,9 +113,11 @@ class Results:
         self.lake = lake
         self.settings = settings
         self.tally = Tally()
+        self.seals = Seals(lake)
         self.bodies = Representations(settings.kept_bytes)
         self.details = details
         self._queries = queries
+        self._present_only: set[str] = set()  # queries that have refused to be asked as of the past
 
     def named(self, name: str) -> Query:
         """Raises `NotFoundError`, which lists those there are."""
@@ -102,15 +139,14 @@ class Results:
                 raise _not_acceptable(query)
             pairs = request.query_params.multi_items() if request.scope["query_string"] else ()
             asked = ask(pairs, query.params, self.settings.max_rows)
-            # Before the read: a fresh answer includes at least this.
-            heard = self.lake.bus.heard().positions if query.depends_on else {}
-            result = await self._read(request, query, asked)
-            answer = await self._answer(request, query, asked, result, form, bool(suffix), heard, began)
+            call = _Call(request, query, asked, form, bool(suffix), began)
+            read = await self._read(call)
+            answer = await self._answer(call, read)
         except LivelakeError as error:
             if query is not None:
                 self.tally.count(query.name, form or "none", "error", SYSTEM.monotonic() - began)
             return failure(error, details=self.details, what=f"/queries/{query.name}" if query else "/queries/?")
-        self.tally.count(query.name, form, result.status, SYSTEM.monotonic() - began)
+        self.tally.count(query.name, form, read.result.status, SYSTEM.monotonic() - began)
         return answer
 
     async def why(self, request: Request) -> Response:
@@ -133,87 +169,112 @@ class Results:
 
     # ---------------------------------------------------------------- one answer
 
-    async def _read(self, request: Request, query: Query, asked: Asked) -> Result:
-        values = query.bind(asked.own)
-        demanded = not_before(request, self.lake)
+    async def _read(self, call: _Call) -> _Read:
+        query = call.query
+        values = query.bind(call.asked.own)
+        demanded = not_before(call.request, self.lake)
+        if call.asked.as_of is not None:
+            return await self._read_past(query, values, call.asked.as_of, demanded)
+        heard = self._heard(query)
         try:
-            return await self.lake.query(query.sql, values, not_before=demanded, depends_on=query.depends_on)
+            result = await self.lake.query(query.sql, values, not_before=demanded, depends_on=query.depends_on)
         except BusyError:
             if demanded is None or self.details:
                 raise
             raise Unacceptable(503, _NOT_REACHED) from None
+        seal = None
+        if call.asked.states and query.name not in self._present_only:
+            with contextlib.suppress(LivelakeError):  # the answer is there; its address can wait
+                seal = await self.seals.of(query.sql, values, result)
+        return _Read(result, seal, heard)
 
-    async def _answer(
-        self,
-        request: Request,
-        query: Query,
-        asked: Asked,
-        result: Result,
-        form: Format,
-        by_suffix: bool,
-        heard: Mapping[str, int],
-        began: float,
-    ) -> Response:
-        data = result.answer.data
-        self._check_rows(query, asked, data)
-        packs = self.settings.compress and form != "parquet" and data.nbytes >= _WORTH_PACKING
-        coding = choose_coding(_listed(request, "accept-encoding")) if packs else "identity"
+    def _heard(self, query: Query) -> Mapping[str, int]:
+        """What an answer that is fresh includes at least, of what other processes publish.
+
+        Of a bus of our own nobody else hears, and after a restart nobody could meet such a demand.
+        """
+        if not query.depends_on or isinstance(self.lake.bus, LocalBus):
+            return {}
+        heard = self.lake.bus.heard().positions
+        return heard if len(heard) <= _MOST_POSITIONS else {}
+
+    async def _read_past(
+        self, query: Query, values: Mapping[str, Value], as_of: str, demanded: Token | None
+    ) -> _Read:
+        """At the state that was asked for. What its seal does not fit is gone: nobody can be given it any more."""
+        if demanded is not None:
+            raise ParameterError("as_of names a state, and Livelake-Not-Before demands another; send one of them")
+        state = permanent.parse(as_of)
+        try:
+            result = await self.lake.query(query.sql, values, as_of=state.versions, depends_on=query.depends_on)
+        except QueryError as error:
+            if str(error).startswith(("as_of ", "as of ")):  # travel's own words: no state of it can be had
+                self._present_only.add(query.name)
+            why = f": {error}" if self.details else ""
+            raise Unacceptable(400, f"query {query.name!r} cannot be asked as of the past{why}") from error
+        seal = await self.seals.of(query.sql, values, result)
+        if state.seal is not None and (seal != state.seal or dict(result.as_of) != dict(state.versions)):
+            detail = "this address is of another text of the query, or of another lake, or of other settings"
+            raise Unacceptable(410, f"{detail}; ask /queries/{query.name} for the present answer")
+        return _Read(result, seal, {}, permanent=state.seal is not None)
+
+    async def _answer(self, call: _Call, read: _Read) -> Response:
+        data, query = read.result.answer.data, call.query
+        self._check_rows(call.asked, data)
+        packs = self.settings.compress and call.form != "parquet" and data.nbytes >= _WORTH_PACKING
+        coding = choose_coding(_listed(call.request, "accept-encoding")) if packs else "identity"
         content = data.etag if data.nbytes <= _HASHED_HERE else await asyncio.to_thread(lambda: data.etag)
-        etag = caching.etag_of(content, form, coding, asked.page)
-        fields = self._fields(request, query, asked, result, heard)
-        fields["ETag"] = etag
-        fields["Vary"] = _VARY_SUFFIX if by_suffix else _VARY
-        if caching.is_known(_listed(request, "if-none-match"), etag):
+        etag = caching.etag_of(content, call.form, coding, call.asked.page)
+        fields = self._fields(call, read, etag)
+        if caching.is_known(_listed(call.request, "if-none-match"), etag):
             self.tally.unchanged[query.name] += 1
-            fields["Server-Timing"] = _timing(result, began, None)
+            fields["Server-Timing"] = _timing(read.result, call.began, None)
             return Response(status_code=304, headers=fields)
-        read = SYSTEM.monotonic()
+        since = SYSTEM.monotonic()
         body = self.bodies.find(etag)
         if body is None:
-            body = await self._write(query, asked, data, form, coding, etag)
-        fields["Server-Timing"] = _timing(result, began, read)
-        fields["Content-Type"] = _CONTENT_TYPES[form]
-        fields["Content-Length"] = str(len(body))
-        if coding != "identity":
-            fields["Content-Encoding"] = coding
-        if by_suffix and form != "json":
-            fields["Content-Disposition"] = f'attachment; filename="{query.name}.{form}"'
-        if request.method == "HEAD":
+            body = await self._write(call, data, coding, etag)
+        fields["Server-Timing"] = _timing(read.result, call.began, since)
+        fields |= _of_body(call, coding, body)
+        if call.request.method == "HEAD":
             return Response(headers=fields)
         self.tally.nbytes[query.name] += len(body)
         return Response(body, headers=fields)
 
-    def _fields(
-        self, request: Request, query: Query, asked: Asked, result: Result, heard: Mapping[str, int]
-    ) -> dict[str, str]:
-        """What a 200 and a 304 say alike, but for the validator."""
+    def _fields(self, call: _Call, read: _Read, etag: str) -> dict[str, str]:
+        """What a 200 and a 304 say alike."""
+        result, query = read.result, call.query
         left = None if result.valid_until is None else (result.valid_until - SYSTEM.now()).total_seconds()
-        if len(heard) > _MOST_POSITIONS:
-            heard = {}
         fields = {
+            "ETag": etag,
             "Cache-Control": caching.cache_control(
                 query.http,
-                private=request.scope.get("livelake.identity") is not None,
-                permanent=False,
+                private=call.request.scope.get("livelake.identity") is not None,
+                permanent=read.permanent,
                 status=result.status,
                 left=left,
             ),
+            "Vary": _VARY_SUFFIX if call.by_suffix else _VARY,
             "Cache-Status": caching.cache_status(query.name, result.status, left, result.age),
-            "Livelake-As-Of": caching.as_of_header(result.as_of, heard),
+            "Livelake-As-Of": caching.as_of_header(result.as_of, read.heard),
             "Livelake-Computed-At": result.computed_at.isoformat(),
             "Livelake-Total": str(len(result)),
             "X-Content-Type-Options": "nosniff",
         }
-        if asked.page is not None and (link := links(_path(request), asked, len(result))):
+        if read.seal is not None:
+            as_of = permanent.spell(result.as_of, read.seal)
+            where = location(f"{call.root}/queries/{query.name}.{call.form}", call.asked, as_of)
+            if len(where) <= _LONGEST_LOCATION:
+                fields["Content-Location"] = where
+        path = f"{call.root}/queries/{call.request.path_params['name']}"  # as the client asked
+        if call.asked.page is not None and (link := links(path, call.asked, len(result))):
             fields["Link"] = link
         return fields
 
     # ---------------------------------------------------------------- bodies
 
-    async def _write(
-        self, query: Query, asked: Asked, data: ArrowData, form: Format, coding: Coding, etag: str
-    ) -> bytes:
-        most, page = self.settings.max_bytes, asked.page
+    async def _write(self, call: _Call, data: ArrowData, coding: Coding, etag: str) -> bytes:
+        most, page, form = self.settings.max_bytes, call.asked.page, call.form
 
         def write() -> bytes:
             rows = data if page is None else sliced(data, page.offset, page.limit)
@@ -223,11 +284,12 @@ class Results:
             return await self.bodies.get(etag, write)
         except TooLarge:
             detail = f"this answer is larger than the {most:,} bytes that one response may hold"
-            raise Unacceptable(413, f"{detail}; {_remedy(asked)}", total=len(data)) from None
+            raise Unacceptable(413, f"{detail}; {_remedy(call.asked)}", total=len(data)) from None
         except (QueryError, UsageError) as error:
-            raise Unacceptable(406, f"this answer cannot be written as {form}: {error}; {_offers(query)}") from error
+            why = f"this answer cannot be written as {form}: {error}"
+            raise Unacceptable(406, f"{why}; {_offers(call.query)}") from error
 
-    def _check_rows(self, query: Query, asked: Asked, data: ArrowData) -> None:
+    def _check_rows(self, asked: Asked, data: ArrowData) -> None:
         most = self.settings.max_rows
         if asked.page is None and len(data) > most:
             detail = f"this answer has {len(data):,} rows, and one response holds at most {most:,}"
@@ -257,16 +319,21 @@ def _listed(request: Request, name: str) -> str | None:
     return b", ".join(found).decode("latin-1")
 
 
-def _path(request: Request) -> str:
-    """How the client asked, below the host."""
-    return f"{request.scope.get('root_path', '')}/queries/{request.path_params['name']}"
+def _of_body(call: _Call, coding: Coding, body: bytes) -> dict[str, str]:
+    """What is said of the body itself."""
+    fields = {"Content-Type": _CONTENT_TYPES[call.form], "Content-Length": str(len(body))}
+    if coding != "identity":
+        fields["Content-Encoding"] = coding
+    if call.by_suffix and call.form != "json":
+        fields["Content-Disposition"] = f'attachment; filename="{call.query.name}.{call.form}"'
+    return fields
 
 
-def _timing(result: Result, began: float, read: float | None) -> str:
+def _timing(result: Result, began: float, since: float | None) -> str:
     """``Server-Timing``: the read, and then the writing."""
     now = SYSTEM.monotonic()
-    query = f"query;desc={result.status};dur={((read or now) - began) * 1e3:.2f}"
-    return query if read is None else f"{query}, write;dur={(now - read) * 1e3:.2f}"
+    query = f"query;desc={result.status};dur={((since or now) - began) * 1e3:.2f}"
+    return query if since is None else f"{query}, write;dur={(now - since) * 1e3:.2f}"
 
 
 def _remedy(asked: Asked, most: int | None = None) -> str:

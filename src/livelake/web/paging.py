@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from livelake.errors import ParameterError
 
-__all__ = ["AS_OF", "LIMIT", "OFFSET", "Asked", "Page", "ask", "links"]
+__all__ = ["AS_OF", "LIMIT", "OFFSET", "Asked", "Page", "ask", "links", "location"]
 
 LIMIT: Final = "limit"
 OFFSET: Final = "offset"
@@ -93,6 +93,12 @@ def links(path: str, asked: Asked, total: int) -> str | None:
     if page.offset + page.limit < total:
         found.append(to(page.offset + page.limit, "next"))
     return ", ".join(found) or None
+
+
+def location(path: str, asked: Asked, as_of: str) -> str:
+    """The address of exactly this, at that state."""
+    page = () if asked.page is None else ((LIMIT, str(asked.page.limit)), (OFFSET, str(asked.page.offset)))
+    return f"{path}?{urlencode([*asked.own, *page, (AS_OF, as_of)], safe=':,~')}"
 
 
 def _whole(name: str, text: str, low: int, high: int) -> int:

@@ -24,6 +24,7 @@ from livelake.errors import (
     LivelakeError,
     NotFoundError,
     QueryError,
+    SnapshotGoneError,
     SourceError,
     UsageError,
 )
@@ -33,7 +34,8 @@ __all__ = ["Unacceptable", "failure", "problem", "status_of"]
 log = logging.getLogger("livelake.web")
 
 _STATUS: Final[tuple[tuple[type[LivelakeError], int], ...]] = (  # the first that matches
-    (NotFoundError, 404),
+    (SnapshotGoneError, 410),
+    (NotFoundError, 404),  # also a snapshot that is still to come
     (BusyError, 503),
     (ClosedError, 503),
     (QueryError, 500),  # the SQL is the server's own
