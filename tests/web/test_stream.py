@@ -156,8 +156,8 @@ async def test_a_stream_begins_with_the_present_state(site: Site) -> None:
     assert abs(int(tick.data) / 1000 - time.time()) < 60
     first, second = await viewer.element(), await viewer.element()
     assert {re.search(r'id="panel-(\w+)"', each.data)[1] for each in (first, second)} == {"totals", "people"}  # type: ignore[index]
-    for event in (first, second):
-        assert re.fullmatch(r"[0-9a-f]{8}-[0-9]+", event.id or "")
+    # Of what was read at one snapshot the last has the id: who is cut off before it has not seen the frame.
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9]+", second.id or "")
     assert "north" in first.data + second.data
     assert "Ada" in first.data + second.data
 

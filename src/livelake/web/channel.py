@@ -1,7 +1,8 @@
 """A channel: one dashboard with one set of parameters, rendered once for everybody who looks at it.
 
-Each panel follows its query's topic. When the topic moves, the panel is drawn once, off the event loop, and shown
-to whoever follows the channel's broadcast (`livelake.web.fanout`).
+It follows a `livelake.live.Page`. When the page has a new frame, the panels that moved are drawn once, off the event
+loop, and shown at one stroke to whoever follows the channel's broadcast (`livelake.web.fanout`): what a viewer sees
+together is of one snapshot (I7).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from livelake.errors import BusyError, ClosedError, LivelakeError
-from livelake.live import LiveLake, State, Topic
+from livelake.live import Frame, LiveLake, State
 from livelake.web.charts import ChartSpec, TableView
 from livelake.web.datastar import patch_elements
 from livelake.web.draw import blank, draw
@@ -34,42 +35,20 @@ _MOST = 500
 class Panel:
     """One panel of a channel: what it shows now, as a view and as a frame."""
 
-    def __init__(
-        self, channel: Channel, query: Query, topic: Topic, values: Mapping[str, Value], looked_at: TableView
-    ) -> None:
+    def __init__(self, query: Query, values: Mapping[str, Value], looked_at: TableView) -> None:
         self.query = query
         self.view = blank(query, values)
         self.frame = b""
-        self.topic = topic
         self.is_eager = query.refresh == "eager"
-        self._channel = channel
         spec = ChartSpec.parse(query.chart or {})
         self._spec = replace(spec, view=looked_at, title=spec.title or query.title)
-        self._drawn = -1
-        self._moved = asyncio.Event()
 
-    async def follow(self) -> None:
-        """Draw each newest state, until cancelled."""
-        topic = self.topic
-        unlisten = topic.listen(self._moved.set)
-        try:
-            while not topic.closed:
-                self._moved.clear()
-                state = topic.state
-                if state.number > self._drawn and state.number > 0:
-                    view = await asyncio.to_thread(self._draw, state)
-                    self._drawn = state.number
-                    self._channel.show(self, view)
-                    continue  # it may have moved while it was drawn
-                await self._moved.wait()
-        finally:
-            unlisten()
-
-    def _draw(self, state: State) -> PanelView:
+    def draw(self, state: State, late: bool) -> PanelView:
+        """How it looks in ``state``. Any thread."""
         if state.error is not None and not isinstance(state.error, LivelakeError):
             log.error("query %s failed", self.query.name, exc_info=state.error)
         try:
-            return draw(self.view, self._spec, state)
+            return draw(self.view, self._spec, state, late=late)
         except Exception as error:  # a result that a chart cannot draw is this panel's trouble only
             log.exception("panel %s cannot be drawn", self.query.name)
             return replace(self.view, state="error", message=f"this result cannot be drawn: {error}")
@@ -89,20 +68,16 @@ class Channel:
         loop = asyncio.get_running_loop()
         self.broadcast = Broadcast(loop.call_soon)
         self.viewers = 0
-        self._lake = lake
+        queries = dashboard.queries
         self.panels = [
-            Panel(
-                self,
-                query,
-                lake.watch(
-                    lake.ask(query.sql, values[name], depends_on=query.depends_on), eager=query.refresh == "eager"
-                ),
-                values[name],
-                views.get(name) or TableView(name),
-            )
-            for name, query in dashboard.queries.items()
+            Panel(each, values[name], views.get(name) or TableView(name)) for name, each in queries.items()
         ]
-        self._tasks = [loop.create_task(each.follow()) for each in self.panels]
+        self._page = lake.page(
+            [lake.ask(each.sql, values[name], depends_on=each.depends_on) for name, each in queries.items()],
+            eager=[each.is_eager for each in self.panels],
+        )
+        self._drawn = Frame(panels=self._page.frame.panels)
+        self._task = loop.create_task(self._follow())
 
     @property
     def is_overtaken(self) -> bool:
@@ -113,11 +88,39 @@ class Channel:
     def closed(self) -> bool:
         return self.broadcast.closed
 
-    def show(self, of: Panel, view: PanelView) -> None:
-        """A panel has a new view."""
-        of.view = view
-        of.frame = patch_elements(panel(view))
-        self.broadcast.show({of.query.name: of.frame})
+    async def _follow(self) -> None:
+        """Draw each newest frame, until cancelled."""
+        moved = asyncio.Event()
+        unlisten = self._page.listen(moved.set)
+        try:
+            while not self._page.closed:
+                moved.clear()
+                frame = self._page.frame
+                if frame.number > self._drawn.number:
+                    views = await asyncio.to_thread(self._draw, frame)
+                    self._drawn = frame
+                    self._show(views)
+                    continue  # it may have moved while it was drawn
+                await moved.wait()
+        finally:
+            unlisten()
+
+    def _draw(self, frame: Frame) -> dict[Panel, PanelView]:
+        """The views of the panels that look different in ``frame``."""
+        drawn = self._drawn
+        return {
+            each: each.draw(frame.panels[at], at in frame.late)
+            for at, each in enumerate(self.panels)
+            if frame.panels[at].number > 0
+            and (frame.panels[at] is not drawn.panels[at] or (at in frame.late) is not (at in drawn.late))
+        }
+
+    def _show(self, views: Mapping[Panel, PanelView]) -> None:
+        """Panels have new views, all at once."""
+        for each, view in views.items():
+            each.view = view
+            each.frame = patch_elements(panel(view))
+        self.broadcast.show({each.query.name: each.frame for each in views})
 
     def announce(self, notice: Markup) -> None:
         """Show ``notice``, an element that the page has, to every viewer and to those who come later."""
@@ -142,11 +145,9 @@ class Channel:
         if self.closed:
             return
         self.broadcast.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for each in self.panels:
-            self._lake.unwatch(each.topic)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._page.close()
 
 
 class Channels:
