@@ -16,7 +16,7 @@ from typing import Any, TypedDict, Unpack
 from livelake.cache import AnalyticsCache, Loaded, Read, Refresher, Watched
 from livelake.cache.refresh import Touch
 from livelake.clock import SYSTEM, Clock
-from livelake.errors import BusyError, ClosedError, LivelakeError, UsageError
+from livelake.errors import ClosedError, LivelakeError, UsageError
 from livelake.events import Bus, LocalBus
 from livelake.invalidation import CacheInvalidator
 from livelake.lake import Answer, Joint, Lake, Parameters, Query, Result
@@ -44,6 +44,7 @@ class _Watch:
 class Asked(TypedDict, total=False):
     """What else `Lake.query` takes."""
 
+    as_of: Mapping[str, int] | None
     depends_on: str | Iterable[str]
     ttl: float | None
     fresh: bool
@@ -96,16 +97,12 @@ class LiveLake(Lake):
     ) -> Result:
         if self._closed:
             raise ClosedError("this lake is closed")
-        began = self._clock.monotonic()
         if token.positions:
+            began = self._clock.monotonic()
             await self.bus.reached(token, timeout=_PATIENCE if timeout is None else timeout)
-        left = None if timeout is None else max(0.0, timeout - (self._clock.monotonic() - began))
-        try:
-            return await asyncio.wait_for(super().query(sql, parameters, not_before=token, **asked), left)
-        except TimeoutError:
-            raise BusyError(
-                f"no answer that is as new as `not_before` within {timeout:g} s; allow more time"
-            ) from None
+            if timeout is not None:
+                timeout = max(0.0, timeout - (self._clock.monotonic() - began))
+        return await super().query(sql, parameters, not_before=token, timeout=timeout, **asked)
 
     def live(
         self,
