@@ -21,6 +21,7 @@ QUESTIONS = (
     "correctness",
     "first_path",
     "bus",
+    "commit_stale",
 )
 
 
