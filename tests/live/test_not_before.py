@@ -111,7 +111,7 @@ async def test_a_lake_that_went_back_has_lost_the_write(tmp_path: Path) -> None:
         await writer.execute("DELETE FROM orders")
         # What restoring a backup comes to for who has the file open: the newest snapshots are gone.
         for table, column in (("ducklake_snapshot", "snapshot_id"), ("ducklake_snapshot_changes", "snapshot_id")):
-            await writer.maintain(
+            await writer.administer(
                 [f"DELETE FROM __ducklake_metadata_sales.{table} WHERE {column} >= {then['sales']}"]
             )
         await asyncio.to_thread(reader.watcher.look)

@@ -289,9 +289,8 @@ def a_late_put_of_the_evicted() -> None:
 
 def _taking(condition: str) -> str:
     """Taken out of the index by a predicate of its own, as a seed's loop over all patterns would."""
-    return (
-        f"taken = [s for s in self.index.slots() if {condition}]; [self.make_stale(s, key, []) for s in taken]; return 0"
-    )
+    taken = f"taken = [s for s in self.index.slots() if {condition}]"
+    return f"{taken}; [self.make_stale(s, key, []) for s in taken]; return 0"
 
 
 CHECKS: dict[str, Callable[[], Any]] = {

@@ -14,6 +14,7 @@ import click
 
 from livelake import __version__
 from livelake.cli.demo import demo
+from livelake.cli.maintain import maintain
 from livelake.cli.publish import publish
 from livelake.cli.query import query, watch, why
 from livelake.cli.router import router
@@ -29,7 +30,7 @@ def cli() -> None:
     """Answers of a DuckDB or DuckLake database: cached, provably fresh, pushed to whoever is watching."""
 
 
-for command in (demo, serve, query, watch, why, publish, tail, router):
+for command in (demo, serve, query, watch, why, maintain, publish, tail, router):
     cli.add_command(command)
 
 

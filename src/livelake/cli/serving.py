@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ import livelake
 from livelake import web
 from livelake.cache import AnalyticsCache
 from livelake.cli.bus import BusSettings
+from livelake.lake.schedule import keep_up
 from livelake.web.tokens import Tokens
 
 
@@ -25,6 +27,8 @@ class Serving:
     tokens: Tokens
     bus: BusSettings | None = None
     """None: events stay in the process."""
+    keeps_up: bool = True
+    """Whether this process does the upkeep that the folders ask for; of several workers one does."""
 
 
 def attached(found: tuple[web.Dashboard, ...]) -> dict[str, str]:
@@ -53,7 +57,15 @@ async def serving(
             )
         )
         await web.check(lake, found)
+        schedules = [each.maintain for each in found if each.maintain is not None and settings.keeps_up]
+        tidying = asyncio.create_task(keep_up(lake, schedules))
+        stack.push_async_callback(_ended, tidying)
         await web.serve(web.App(lake, found, hosts=settings.hosts, tokens=settings.tokens), listener, ready)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 def _cache(found: tuple[web.Dashboard, ...]) -> AnalyticsCache | None:

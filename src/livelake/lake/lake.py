@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self, Unpack, cast
@@ -23,15 +23,17 @@ from livelake.engine import Engine, Session, Statement, gate, identifier
 from livelake.errors import BusyError, ClosedError, ConflictError, QueryError, SourceError
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
-from livelake.lake.attached import Attached
+from livelake.lake.attached import REMOTE_INTERVALS, Attached
 from livelake.lake.catalog import parse
 from livelake.lake.joint import Joint
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
-from livelake.lake.question import Query, question
+from livelake.lake.provenance import question_hash
+from livelake.lake.question import Query, question, short
 from livelake.lake.transaction import Targets, Transaction, written
 from livelake.lake.travel import AsOf, Travel, Trip
+from livelake.lake.upkeep import Done, Upkeep, maintain
 from livelake.lake.waiting import catch_up
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why, explain
@@ -87,6 +89,7 @@ class Lake:
         create: bool = True,
         clock: Clock = SYSTEM,
         poll_interval: float = 0.25,
+        remote_poll: float | None = None,
         workers: int = 4,
     ) -> Self:
         """Attach ``uri`` as the default catalog, and ``others`` under their names.
@@ -101,8 +104,9 @@ class Lake:
         def begin() -> Lake:
             engine = Engine(workers=workers)
             try:
+                look_every = REMOTE_INTERVALS * poll_interval if remote_poll is None else remote_poll
                 attached = Attached.of(
-                    engine, catalogs, read_only=read_only, create=create, clock=clock, poll_interval=poll_interval
+                    engine, catalogs, read_only=read_only, create=create, clock=clock, look_every=look_every
                 )
                 engine.prepare(lambda session: session.execute(f"USE {identifier(default)}"))
                 kept = AnalyticsCache(1_000, None, None, 256 << 20, clock=clock) if cache is None else cache
@@ -184,7 +188,7 @@ class Lake:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise BusyError(f"no answer within {timeout:g} s to {_short(sql)}; allow more time") from None
+            raise BusyError(f"no answer within {timeout:g} s to {short(sql)}; allow more time") from None
 
     async def _still(self, asked: Query) -> Result | None:
         """The answer that is kept for now, if it certainly is the one as of the past that is asked for."""
@@ -262,7 +266,7 @@ class Lake:
     ) -> Answer:
         answer, heads = self._read(session, flight, question, {name: at[name] for name in self._counted()})
         if self._was_compacted(session, heads):
-            raise SourceError(f"the lake was compacted while {_short(question.sql)} ran")
+            raise SourceError(f"the lake was compacted while {short(question.sql)} ran")
         self._travel.check_there(session, question.as_of)
         return replace(answer, exact=True)
 
@@ -291,7 +295,7 @@ class Lake:
             if not self._was_compacted(session, heads):
                 self._travel.check_there(session, question.as_of)
                 return replace(answer, exact=not self._counts_writes)
-        raise BusyError(f"the lake was compacted again and again while {_short(question.sql)} ran; try again")
+        raise BusyError(f"the lake was compacted again and again while {short(question.sql)} ran; try again")
 
     def _read(
         self, session: Session, flight: Flight[Answer], question: Query, counted: Mapping[str, int]
@@ -364,17 +368,23 @@ class Lake:
         ) as transaction:
             yield transaction
 
-    async def maintain(self, statements: Sequence[str]) -> None:
-        """Run a lake's upkeep (flush, merge, expire, clean up) on the writer's lane, outside of a transaction.
+    async def maintain(
+        self,
+        options: Upkeep | None = None,
+        *,
+        catalogs: Iterable[str] | None = None,
+        told: Callable[[Done], object] | None = None,
+    ) -> tuple[Done, ...]:
+        """One round of upkeep (`Upkeep`) on ``catalogs``, or on every lake that is written here. Changes no answer.
 
-        For statements that change no answer; their snapshots are seen like any other.
+        ``told`` hears of each step. May be cancelled at any moment. Raises `UsageError` for what is read-only here.
         """
+        return await maintain(self.engine, self.attached.by_name, options or Upkeep(), self._clock, catalogs, told)
 
-        def run(session: Session) -> None:
-            for sql in statements:
-                session.execute(sql)
+    async def administer(self, statements: Sequence[str]) -> None:
+        """Run a lake's own procedures, which change no answer, on the writer's lane and outside of a transaction."""
 
-        await self.engine.writer.run(run)
+        await self.engine.writer.run(lambda session: [session.fetchall(sql) for sql in statements])
 
     def _committed(self, session: Session, targets: Targets) -> Token:
         """What this session has just committed, applied here. Runs on the writer's thread."""
@@ -414,7 +424,9 @@ class Lake:
         trip = await self.engine.pool.run(foresee)
         slot: Slot[Answer] | None = self.cache.peek(question.key) if entry.state == "fresh" else None
         kept = None if slot is None else slot.value
-        return explain(question, trip.reads, trip.footprint, entry, kept, self.watcher.logs)
+        footprint = trip.footprint if kept is None else kept.footprint
+        keys = self.attached.keys(footprint, question_hash(sql, canonical(parameters) if parameters else None))
+        return explain(question, trip.reads, trip.footprint, entry, kept, self.watcher.logs, keys)
 
     # ---------------------------------------------------------------- closing
 
@@ -431,8 +443,3 @@ class Lake:
     def __repr__(self) -> str:
         names = ", ".join(f"{c.name}={c.uri}" for c in self.catalogs.values())
         return f"<Lake {names}{' closed' if self._closed else ''}>"
-
-
-def _short(sql: str) -> str:
-    text = " ".join(sql.split())
-    return text if len(text) <= 80 else text[:79] + "…"

@@ -267,10 +267,14 @@ class CountedLog:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.head = 0
+        self.recent: deque[tuple[int, frozenset[tuple[str, str]] | None]] = deque(maxlen=32)
+        """The latest writes: which one, and what it wrote, None for who knows what."""
 
     def written(self, tables: Iterable[tuple[str, str]] | None) -> News:
         """A write of ours has been committed: to these (schema, table), or None: to who knows what."""
         self.head += 1
+        tables = None if tables is None else frozenset(tables)
+        self.recent.append((self.head, tables))
         if tables is None:
             return News(((catalog_key(self.catalog.name), self.head),))
         return News(tuple((table_key(self.catalog.name, *table), self.head) for table in tables))

@@ -38,3 +38,9 @@ def question(
 ) -> Query:
     """With values of its own: a caller may change a dict or list later, and the key says what they were."""
     return Query(key, sql, copy.deepcopy(parameters), depends_on, ttl, as_of)
+
+
+def short(sql: str) -> str:
+    """A query on one line, for messages."""
+    text = " ".join(sql.split())
+    return text if len(text) <= 80 else text[:79] + "…"

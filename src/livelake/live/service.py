@@ -297,6 +297,7 @@ def open(
     read_only: bool = False,
     create: bool = True,
     poll_interval: float = 0.25,
+    remote_poll: float | None = None,
     workers: int = 4,
     clock: Clock = SYSTEM,
 ) -> Opening:
@@ -306,7 +307,8 @@ def open(
     others under their names. ``bus`` brings events of other processes (open it first, close it last), ``cache``
     replaces the built-in one.
     With ``create``, a database that is not there is made. ``poll_interval``: seconds between looks at the
-    commit logs. ``workers``: how many queries run at once.
+    commit logs; ``remote_poll``: between questions to a server whether its catalog has changed (8 of those unless
+    told otherwise). ``workers``: how many queries run at once.
     """
     settings = {
         "as_name": as_name,
@@ -315,6 +317,7 @@ def open(
         "read_only": read_only,
         "create": create,
         "poll_interval": poll_interval,
+        "remote_poll": remote_poll,
         "workers": workers,
         "clock": clock,
     }
