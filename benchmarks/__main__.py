@@ -24,6 +24,7 @@ QUESTIONS = (
     "fanout",
     "http_hit",
     "page",
+    "commit_stale",
 )
 
 

@@ -403,3 +403,28 @@ def test_help_and_version_of_the_real_command(run: Any) -> None:
     assert (misunderstood.returncode, misunderstood.stdout) == (2, "")
     assert "No such command" in misunderstood.stderr
     assert textwrap.dedent(misunderstood.stderr).startswith("Usage: livelake")
+
+
+# ---------------------------------------------------------------- why, declared; maintain
+
+
+async def test_why_takes_what_a_query_may_declare(run: Any, tmp_path: Path) -> None:
+    await fill(SQLITE, tmp_path)
+    sql = "SELECT now() AS n, count(*) AS c FROM orders"
+    never = run("why", SQLITE, sql)
+    assert "never kept: it depends on the moment: now" in never.stdout
+    kept = run("why", SQLITE, sql, "--ttl", "60", "--depends-on", "events/Todo/**")
+    assert "kept: fresh" in kept.stdout
+    assert "depends on events/Todo/**" in kept.stdout
+
+
+async def test_maintain_tells_what_it_did_and_what_it_cannot(run: Any, tmp_path: Path) -> None:
+    await fill(SQLITE, tmp_path)
+    done = run("maintain", SQLITE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sales: 3 rows flushed into files\n", "")
+    assert run("maintain", SQLITE).stdout == "there was nothing to do\n"
+    dry = run("maintain", SQLITE, "--dry-run", "--no-flush", "--no-rewrite", "--no-merge")
+    assert dry.stdout == "there was nothing to do\n"
+    await fill("sales.duckdb", tmp_path)
+    assert "tidies itself" in failed(run("maintain", "sales.duckdb"))
+    assert "'a week' is not a span of time" in failed(run("maintain", SQLITE, "--expire-after", "a week"))

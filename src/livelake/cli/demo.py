@@ -97,7 +97,7 @@ async def _begin(lake: LiveLake, sampler: Sampler) -> None:
     async with lake.transaction() as transaction:
         for sql in samples.SCHEMA:
             await transaction.execute(sql)
-    await lake.maintain(samples.options(os.cpu_count() or 1))
+    await lake.administer(samples.options(os.cpu_count() or 1))
     await asyncio.to_thread(sampler.sample)
     await asyncio.sleep(0.2)
     await _commit(lake, sampler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -14,6 +15,7 @@ import livelake
 from livelake import web
 from livelake.cache import AnalyticsCache
 from livelake.cli.bus import BusSettings
+from livelake.lake.schedule import keep_up
 from livelake.web.admission import MAX_VIEWERS
 from livelake.web.tokens import Tokens
 
@@ -37,6 +39,8 @@ class Serving:
     """None: events stay in the process."""
     reload: bool = False
     """Whether the folder is followed when its files change."""
+    keeps_up: bool = True
+    """Whether this process does the upkeep that the folders ask for; of several workers one does."""
 
 
 def attached(found: tuple[web.Dashboard, ...]) -> dict[str, str]:
@@ -65,6 +69,9 @@ async def serving(
             )
         )
         await web.check(lake, found)
+        schedules = [each.maintain for each in found if each.maintain is not None and settings.keeps_up]
+        tidying = asyncio.create_task(keep_up(lake, schedules))
+        stack.push_async_callback(_ended, tidying)
         app = web.App(
             lake,
             found,
@@ -99,6 +106,11 @@ def room_for(viewers: int) -> int:
     if soft < wanted:
         log.warning("%d viewers at most: this process may open %d files (ulimit -n)", soft - _DESCRIPTORS, soft)
     return min(viewers, max(soft - _DESCRIPTORS, 1))
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 def _cache(found: tuple[web.Dashboard, ...]) -> AnalyticsCache | None:

@@ -8,9 +8,10 @@ from livelake.engine.counters import EngineStats
 from livelake.engine.definitions import Definitions
 from livelake.engine.extensions import load
 from livelake.engine.moments import Step
+from livelake.engine.past import travelled, untravelled
 from livelake.engine.pool import Job, Pool
 from livelake.engine.quote import identifier, literal
-from livelake.engine.reading import FileRef, Reads, TableRef, reads
+from livelake.engine.reading import FileRef, Hidden, Reads, TableRef, past_state, reads
 from livelake.engine.reshape import parquet, sliced
 from livelake.engine.result import ArrowData, Column
 from livelake.engine.session import Parameters, Session
@@ -24,6 +25,7 @@ __all__ = [
     "Engine",
     "EngineStats",
     "FileRef",
+    "Hidden",
     "Job",
     "Parameters",
     "Pool",
@@ -39,6 +41,9 @@ __all__ = [
     "literal",
     "load",
     "parquet",
+    "past_state",
     "reads",
     "sliced",
+    "travelled",
+    "untravelled",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 
-from livelake.engine import Engine, Reads, Session, Zones, gate, identifier, reads
+from livelake.engine import Engine, Hidden, Reads, Session, Zones, gate, identifier, reads
 from livelake.errors import QueryError
 from livelake.lake.footprint import Footprint, Logs, footprint_of
 from livelake.lake.log import SnapshotLog
@@ -42,12 +42,20 @@ class Planner:
         new text beyond the look at each catalog's snapshot.
         """
         plan, pinned = self._pin(session, question, counted)
-        until = valid_until(session, plan.reads.steps, self._zones)
+        until = self.until(session, plan.reads)
         return plan.reads, footprint_of(plan.reads, pinned, self._logs, now, question.depends_on, question.ttl, until)
 
     def pin(self, session: Session, counted: Mapping[str, int]) -> dict[str, int]:
         """The state of every catalog, which this transaction reads from now on."""
         return self._snapshots(session, self._logs, counted)
+
+    def until(self, session: Session, found: Reads) -> datetime | None:
+        """When the first of the steps of time in what is read is over."""
+        return valid_until(session, found.steps, self._zones)
+
+    def hidden(self, session: Session, sql: str, pinned: Mapping[str, int]) -> Hidden:
+        """What views and macros as they are at these snapshots hide; see `livelake.engine.reads`."""
+        return partial(self._plans.definitions(self._schemas(pinned), self._engine.builtins).hidden, session, sql)
 
     def _pin(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
         """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
@@ -62,10 +70,8 @@ class Planner:
         # Every catalog: views and macros may lead into one that the text does not name.
         pinned = self.pin(session, counted)
         schemas = self._schemas(pinned)
-        definitions = self._plans.definitions(schemas, self._engine.builtins)
-        found = reads(*texts, heads=pinned, hidden=partial(definitions.hidden, session, sql))
-        if found.changes:
-            raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
+        found = reads(*texts, heads=pinned, hidden=self.hidden(session, sql, pinned))
+        refuse_changes(found)
         plan = Plan(found, schemas)
         by_value = has_null(parameters) or found.given - self._engine.builtins
         if found.planned and None not in schemas.values() and not by_value:
@@ -73,6 +79,7 @@ class Planner:
         return plan, pinned
 
     def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
+        """The state of each of these catalogs as this transaction sees it."""
         pinned: dict[str, int] = {}
         for name in names:
             if name in counted:
@@ -89,3 +96,9 @@ class Planner:
             log = self._logs[name]
             schemas[name] = log.schema_at(snapshot) if isinstance(log, SnapshotLog) else snapshot
         return schemas
+
+
+def refuse_changes(found: Reads) -> None:
+    """Raise QueryError for a query that would change something."""
+    if found.changes:
+        raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")

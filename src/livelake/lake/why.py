@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from livelake.cache import Explanation
 from livelake.engine import Reads
 from livelake.lake.answer import Answer
 from livelake.lake.footprint import Footprint, Logs, Verdict, verdicts
+from livelake.lake.provenance import SourceKey
 from livelake.lake.question import Query
 
 
@@ -39,6 +40,8 @@ class Why:
     cost: float | None
     rows: int | None
     nbytes: int | None
+    keys: tuple[str, ...]
+    """Where each table comes from, as `livelake.catalogs.keys` prints it."""
     commits: tuple[str, ...]
     """`verdicts` as text."""
     verdicts: tuple[Verdict, ...]
@@ -85,6 +88,8 @@ class Why:
     def _reading(self) -> Iterator[str]:
         for name, version in sorted(self.tables.items()):
             yield f"reads {name}, last changed at {version}"
+        for key in self.keys:
+            yield f"known as {key}"
         for file in self.files:
             yield f"reads {file}"
         if not (self.tables or self.files or self.why_not):
@@ -112,7 +117,13 @@ class Why:
 
 
 def explain(
-    question: Query, found: Reads, foreseen: Footprint, entry: Explanation, kept: Answer | None, logs: Logs
+    question: Query,
+    found: Reads,
+    foreseen: Footprint,
+    entry: Explanation,
+    kept: Answer | None,
+    logs: Logs,
+    keys: Iterable[SourceKey],
 ) -> Why:
     """``foreseen`` is the footprint that a computation would have now; ``kept`` the answer that is fresh, if any."""
     footprint = foreseen if kept is None else kept.footprint
@@ -134,6 +145,7 @@ def explain(
         cost=entry.cost,
         rows=None if kept is None else kept.data.num_rows,
         nbytes=None if kept is None else kept.nbytes,
+        keys=tuple(map(str, keys)),
         commits=tuple(map(str, latest)),
         verdicts=latest,
     )

@@ -26,11 +26,15 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from livelake.errors import ConfigError, ParameterError, UsageError
+from livelake.lake import Upkeep
+from livelake.lake.catalog import parse
+from livelake.lake.schedule import Schedule, span
 from livelake.web.caching import Freshness
 from livelake.web.declared import declared, freshness
 from livelake.web.header import Header, is_number, kind_of
@@ -134,6 +138,8 @@ class Dashboard:
     queries: Mapping[str, Query] = field(default_factory=dict)
     """By name, in page order."""
     cache: CacheDefaults = CacheDefaults()
+    maintain: Schedule | None = None
+    """Upkeep of its lakes by the clock."""
     path: Path
 
     @property
@@ -181,7 +187,7 @@ def _dashboard(folder: Path, check_chart: CheckChart | None) -> Dashboard:
         raise ConfigError(f"the folder's name becomes a URL, {_name_rule(folder.name)}", file=folder)
     settings = folder / SETTINGS
     header = Header(settings, _read(settings) if os.path.lexists(settings) else "")
-    header.only("title", "description", "attach", "order", "cache")
+    header.only("title", "description", "attach", "order", "cache", "maintain")
     found = {
         query.name: query for file in _entries(folder) if _is_query(file) for query in [_query(file, check_chart)]
     }
@@ -193,13 +199,15 @@ def _dashboard(folder: Path, check_chart: CheckChart | None) -> Dashboard:
             header.fail(f"order names {name!r}, and there is no {name}.sql{suggest(name, found)}", "order")
         if name in order[:index]:
             header.fail(f"order names {name!r} twice", "order")
+    attach = _attach(header, folder)
     return Dashboard(
         name=folder.name,
         title=header.text("title") or humane(folder.name),
         description=header.text("description"),
-        attach=MappingProxyType(_attach(header, folder)),
+        attach=MappingProxyType(attach),
         queries=MappingProxyType({name: found[name] for name in [*order, *(n for n in found if n not in order)]}),
         cache=_cache(header),
+        maintain=_maintain(header, attach),
         path=folder,
     )
 
@@ -219,6 +227,8 @@ def _attach(header: Header, folder: Path) -> dict[str, str]:
 
 def _absolute(uri: str, folder: Path) -> str:
     """``uri`` with its file path, if it has one, made absolute against ``folder``."""
+    if uri.startswith("embedded:"):  # a place inside a package, wherever that is
+        return uri
     for scheme in ("ducklake:", "sqlite:", "duckdb:"):
         if uri.startswith(scheme):
             return scheme + _absolute(uri.removeprefix(scheme), folder)
@@ -236,6 +246,34 @@ def _cache(header: Header) -> CacheDefaults:
         if not right or not 0 < value <= sys.float_info.max:
             header.fail(f"cache.{key} must be {wanted} above 0, not {kind_of(value)}", "cache", key)
     return CacheDefaults(**cache)
+
+
+def _maintain(header: Header, attach: Mapping[str, str]) -> Schedule | None:
+    """``[maintain] every = "1h", expire_after = "7d", keep = 1`` for the lakes that the folder attaches."""
+    if "maintain" not in header.data:
+        return None
+    header.only("every", "expire_after", "keep", within=("maintain",))
+    every = _span(header, "every") or header.fail('maintain wants every = "1h" or the like', "maintain")
+    keep = header.table("maintain").get("keep", 1)
+    if type(keep) is not int or keep < 1:
+        header.fail(f"maintain.keep must be a whole number from 1, not {kind_of(keep)}", "maintain", "keep")
+    lakes = {name: parse(uri, name) for name, uri in attach.items()}
+    able = tuple(name for name, each in lakes.items() if each.is_lake and not each.is_frozen)
+    if not able:
+        header.fail("maintain has nothing to tidy: no lake that this folder attaches is written here", "maintain")
+    upkeep = Upkeep(expire_after=_span(header, "expire_after") or Upkeep().expire_after, keep=keep)
+    return Schedule(every=every, upkeep=upkeep, catalogs=able)
+
+
+def _span(header: Header, key: str) -> timedelta | None:
+    text = header.text("maintain", key)
+    try:
+        found = span(text) if text else None
+    except ParameterError as error:
+        header.fail(f"maintain.{key}: {error}", "maintain", key)
+    if found is not None and found < timedelta(seconds=1):
+        header.fail(f"maintain.{key} must be a second at least", "maintain", key)
+    return found
 
 
 # -- one query -----------------------------------------------------------------------------------------
