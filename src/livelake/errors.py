@@ -10,6 +10,7 @@ are mapped once, at the door of the library that raises them, with ``raise … f
     │   ├── QueryError         SQL that is refused, or that DuckDB cannot run
     │   ├── ParameterError     a query parameter that is missing, unknown or of the wrong type
     │   ├── ConfigError        a dashboard folder or setting; names file and line
+    │   ├── ForbiddenError     what is asked for is not for whoever asks
     │   ├── NotFoundError      no query, dashboard, table or snapshot of that name
     │   │   ├── SnapshotGoneError    a snapshot that has been expired
     │   │   └── SnapshotAheadError   a snapshot that has not been committed yet
@@ -58,6 +59,10 @@ class ConfigError(UsageError):
         super().__init__(where + message)
         self.file = file
         self.line = line
+
+
+class ForbiddenError(UsageError):
+    """What is asked for is not for whoever asks: a claim is missing, or nobody says who asks."""
 
 
 class NotFoundError(UsageError, LookupError):

@@ -17,6 +17,8 @@ from livelake.cache import AnalyticsCache
 from livelake.cli.bus import BusSettings
 from livelake.lake.schedule import keep_up
 from livelake.web.admission import MAX_VIEWERS
+from livelake.web.caller import Hosts
+from livelake.web.sessions import SessionSettings
 from livelake.web.tokens import Tokens
 
 log = logging.getLogger("livelake.serve")
@@ -26,12 +28,16 @@ _DESCRIPTORS = 240  # beside those of viewers
 
 @dataclass(frozen=True, kw_only=True)
 class Serving:
-    """What to serve, and to whom. Can be sent to a process that was spawned; holds no token, only digests."""
+    """What to serve, and to whom. Can be sent to a process that was spawned, which is all that it is sent to.
+
+    It holds no token, only digests, and the secret that sessions are signed with.
+    """
 
     folder: Path
-    hosts: frozenset[str] | None
+    hosts: Hosts | None
     poll_interval: float
     tokens: Tokens
+    sessions: SessionSettings
     compress: bool = True
     max_viewers: int = MAX_VIEWERS
     max_viewers_per_address: int | None = None
@@ -77,6 +83,7 @@ async def serving(
             found,
             hosts=settings.hosts,
             tokens=settings.tokens,
+            sessions=settings.sessions,
             compress=settings.compress,
             max_viewers=room_for(settings.max_viewers),
             max_viewers_per_address=settings.max_viewers_per_address,

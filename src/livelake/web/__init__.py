@@ -13,10 +13,12 @@ from livelake.web.app import App
 from livelake.web.asked import read, shared_parameters
 from livelake.web.charts import ChartSpec
 from livelake.web.folder import Dashboard, Query, load
+from livelake.web.identity import Identity
 from livelake.web.parameters import Value
 from livelake.web.reload import Reloader
 from livelake.web.serve import listen, serve, url_of
 from livelake.web.still import still
+from livelake.web.tokens import Tokens
 
 Values: TypeAlias = Mapping[str, Mapping[str, Value]]
 """For each query, what its parameters are."""
@@ -24,6 +26,8 @@ Values: TypeAlias = Mapping[str, Mapping[str, Value]]
 __all__ = [
     "App",
     "Dashboard",
+    "Identity",
+    "Tokens",
     "Values",
     "app",
     "bind",
@@ -98,7 +102,11 @@ def reloader(app: App, folder: Path | str) -> Reloader:
 
 
 async def app(lake: LiveLake, folder: Path | str, **options: Any) -> App:
-    """The web application for a lake and a dashboard folder; ``options`` are those of `App`. Raises `ConfigError`."""
+    """The web application for a lake and a dashboard folder; ``options`` are those of `App`. Raises `ConfigError`.
+
+    Without ``tokens`` everybody reads whom the application around it lets through, which may say in
+    ``scope["livelake.identity"]`` who asks (an `Identity`).
+    """
     found = dashboards(folder)
     await check(lake, found)
     return App(lake, found, **options)

@@ -28,7 +28,7 @@ class Admission:
         """Let one in; returns what lets it out, to be called once. Raises `BusyError` if there is no room."""
         if self.most is not None and self.total >= self.most:
             raise BusyError(f"{self.most} streams are open, and this server holds no more; try again later")
-        place = _network(address)
+        place = network(address)
         if self.most_per_address is not None and self._by_address[place] >= self.most_per_address:
             raise BusyError(
                 f"{self.most_per_address} streams are open from your address, and no more are held for one;"
@@ -45,7 +45,7 @@ class Admission:
             del self._by_address[place]
 
 
-def _network(address: str | None) -> str:
+def network(address: str | None) -> str:
     """What counts as one place: an IPv4 address, or a /64 of IPv6; anything else by its name."""
     try:
         parsed = ipaddress.ip_address((address or "").partition("%")[0])
@@ -55,4 +55,4 @@ def _network(address: str | None) -> str:
         return str(parsed)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(ipaddress.ipnetwork((parsed, 64), strict=False))

@@ -29,6 +29,7 @@ from livelake.web import caching, permanent
 from livelake.web.events import not_before
 from livelake.web.folder import Query
 from livelake.web.formats import TooLarge, compressed, encode, written
+from livelake.web.identity import claims_of, identity_of
 from livelake.web.metrics import Tally
 from livelake.web.negotiate import (
     MEDIA_TYPES,
@@ -153,7 +154,7 @@ class Results:
         """What the query's answer depends on: text for people, JSON for programs."""
         try:
             query = self.named(request.path_params["name"])
-            values = query.bind(request.query_params.multi_items())
+            values = query.bind(request.query_params.multi_items(), claims_of(request.scope))
             kind = choose(_listed(request, "accept"), {"text": "text/plain", "json": "application/json"})
             if kind is None:
                 raise Unacceptable(406, "an explanation is text/plain or application/json; Accept one of them")
@@ -171,7 +172,7 @@ class Results:
 
     async def _read(self, call: _Call) -> _Read:
         query = call.query
-        values = query.bind(call.asked.own)
+        values = query.bind(call.asked.own, claims_of(call.request.scope))
         demanded = not_before(call.request, self.lake)
         if call.asked.as_of is not None:
             return await self._read_past(query, values, call.asked.as_of, demanded)
@@ -249,7 +250,7 @@ class Results:
             "ETag": etag,
             "Cache-Control": caching.cache_control(
                 query.http,
-                private=call.request.scope.get("livelake.identity") is not None,
+                private=identity_of(call.request.scope) is not None,
                 permanent=read.permanent,
                 status=result.status,
                 left=left,

@@ -11,7 +11,8 @@ GET /why/{name}            what it depends on, and why it was kept or dropped
 POST /events               publishes an event, or a list of them; needs a bearer token
 GET /openapi.json          all of this for programs
 GET /metrics               counters for Prometheus
-GET /healthz               whether answers can be vouched for
+GET /healthz               whether answers can be vouched for; more to who may read
+GET, POST /login           a token is typed once where reading needs one; POST /logout
 GET /static/{file}         the page's own script and style
 """
 
@@ -21,7 +22,6 @@ import asyncio
 import http
 import logging
 import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.resources import files
@@ -36,24 +36,29 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from livelake import __version__
-from livelake.clock import SYSTEM
+from livelake.clock import SYSTEM, Clock
 from livelake.errors import LivelakeError, NotFoundError, ParameterError
 from livelake.live import LiveLake
 from livelake.web import metrics
 from livelake.web.admission import MAX_VIEWERS, Admission
 from livelake.web.api import ApiSettings, Results, validated
 from livelake.web.asked import IGNORED, Asked, read
+from livelake.web.caller import Hosts
 from livelake.web.channel import Channels
 from livelake.web.controls import Offers, controls
 from livelake.web.datastar import RELOAD
 from livelake.web.draw import waiting
 from livelake.web.events import bus_health, publish
 from livelake.web.folder import Dashboard, Query
+from livelake.web.guard import Guard, fortified
 from livelake.web.html import EMPTY
+from livelake.web.identity import claims_of, identity_of
+from livelake.web.login import Login
 from livelake.web.offers import offered
 from livelake.web.openapi import document
 from livelake.web.pages import DashboardCard, Link, PanelView, Site, dashboard_page, error_page, index_page
 from livelake.web.problems import problem, status_of
+from livelake.web.sessions import SessionSettings
 from livelake.web.stream import HEADERS, HEARTBEAT, STREAM, Pulse, Stream
 from livelake.web.tokens import Tokens
 
@@ -89,8 +94,8 @@ class App:
     else any web site could have its visitor's browser read from it, under a name that it makes lead here (DNS
     rebinding). ``heartbeat``: seconds between the signs of life of a stream. ``compress``: streams
     in gzip for viewers who take it. ``max_viewers``, ``max_viewers_per_address``: streams at once; one more is
-    answered with 503. ``tokens``: who may publish; without
-    one for that, nobody.
+    answered with 503. ``tokens``: who may read and publish; without any, everybody reads and nobody publishes.
+    ``sessions``: what workers of one server share of log-ins.
     """
 
     def __init__(
@@ -98,29 +103,32 @@ class App:
         lake: LiveLake,
         dashboards: tuple[Dashboard, ...],
         *,
-        hosts: Collection[str] | None = None,
+        hosts: Hosts | Collection[str] | None = None,
         heartbeat: float = HEARTBEAT,
         compress: bool = True,
         max_viewers: int | None = MAX_VIEWERS,
         max_viewers_per_address: int | None = None,
         tokens: Tokens | None = None,
+        sessions: SessionSettings | None = None,
         api: ApiSettings | None = None,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.lake = lake
-        self.hosts = hosts
         self.pulse = Pulse(SYSTEM.now, heartbeat)
         self.compress = compress
         self.admission = Admission(max_viewers, max_viewers_per_address)
-        self.tokens = tokens or Tokens()
         self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
         self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
         self.channels = Channels(lake)
         self.follows_files = False
         """Whether pages are told to load themselves again when their files have changed; see `reload`."""
         api = replace(api or ApiSettings(), compress=compress and (api is None or api.compress))
-        self.details = hosts is not None if api.details is None else api.details
+        names = hosts if hosts is None or isinstance(hosts, Hosts) else Hosts(frozenset(hosts))
+        self.details = (names is not None and names.is_loopback) if api.details is None else api.details
         self.results = Results(lake, lambda: self.queries, api, details=self.details)
         self._site = Site(version=__version__)
+        self.guard = Guard(self._routed, tokens=tokens, hosts=names, sessions=sessions, clock=clock)
+        login = Login(self.guard, self._site_at, _PAGE_HEADERS)
         self._asgi = Starlette(
             routes=[
                 Route("/", self._index),
@@ -133,19 +141,21 @@ class App:
                 Route("/openapi.json", self._openapi),
                 Route("/events", self._publish, methods=["POST"]),
                 Route("/healthz", self._health),
+                Route("/login", login.login, methods=["GET", "POST"]),
+                Route("/logout", login.logout, methods=["POST"]),
                 Route("/static/{file}", self._static),
             ],
             exception_handlers={HTTPException: self._http_error, Exception: self._crash},
         )
+        self._asgi.router.redirect_slashes = False  # it would send people to the host that the client wrote
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.hosts is not None and scope["type"] == "http" and _host(scope) not in self.hosts:
-            detail = f"this server answers to {', '.join(sorted(self.hosts))} only"
-            await problem(421, "Misdirected Request", detail)(scope, receive, send)
-        else:
-            await self._asgi(scope, receive, send)
-            if (stream := scope.get(STREAM)) is not None:
-                await stream(scope, receive, send)
+        await self.guard(scope, receive, send)
+
+    async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._asgi(scope, receive, send)
+        if (stream := scope.get(STREAM)) is not None:
+            await stream(scope, receive, send)
 
     async def replace(self, dashboards: tuple[Dashboard, ...]) -> None:
         """Serve these from now on. The streams of what is not the same any more end, and come back to what is new."""
@@ -161,6 +171,7 @@ class App:
     async def close(self) -> None:
         """End every stream. Closing twice is fine; the lake stays open."""
         await self.channels.close()
+        self.guard.close()
 
     # ---------------------------------------------------------------- pages
 
@@ -179,7 +190,8 @@ class App:
     async def _page(self, request: Request) -> Response:
         try:
             dashboard = self._dashboard(request)
-            asked = read(dashboard, request.query_params.multi_items(), ignored=IGNORED | {REVISION})
+            given = request.query_params.multi_items()
+            asked = read(dashboard, given, claims_of(request.scope), ignored=IGNORED | {REVISION})
             offers = await offered(self.lake, asked, _PATIENCE)
             if asked.wrong is not None:
                 page = self._dashboard_page(request, dashboard, asked, offers, waiting(dashboard, asked), None)
@@ -235,7 +247,8 @@ class App:
             dashboard = self._dashboard(request) if "dashboard" in request.path_params else self._some(request)
             if self.follows_files and request.query_params.get(REVISION, dashboard.revision) != dashboard.revision:
                 return Response(RELOAD, headers=HEADERS)
-            asked = read(dashboard, request.query_params.multi_items(), ignored=IGNORED | {REVISION, "query"})
+            given = request.query_params.multi_items()
+            asked = read(dashboard, given, claims_of(request.scope), ignored=IGNORED | {REVISION, "query"})
             values = asked.bound()
             if request.method == "HEAD":
                 return Response(headers=HEADERS)
@@ -253,7 +266,8 @@ class App:
             self.channels.leave(channel)
             out()
 
-        return Stream(channel.broadcast, last, self.pulse, left, compress=self.compress)
+        stream = Stream(channel.broadcast, last, self.pulse, left, compress=self.compress)
+        return self.guard.leased(stream, identity_of(request.scope), stream.end)
 
     async def _metrics(self, _request: Request) -> Response:
         lake, names = self.lake, self.queries
@@ -272,14 +286,17 @@ class App:
         return validated(request, document(self.queries.values(), version=__version__, root=root, max_rows=most))
 
     async def _publish(self, request: Request) -> Response:
-        return await publish(request, self.lake.bus, self.tokens)
+        return await publish(request, self.lake.bus, self.guard.tokens, self.guard.clock.now())
 
-    async def _health(self, _request: Request) -> Response:
+    async def _health(self, request: Request) -> Response:
         """``degraded``: events are in doubt, and what depends on them is computed for each read; the rest is well."""
         lake, stats = self.lake, self.lake.engine.stats()
         blind = lake.watcher.is_blind
-        body = {
-            "status": "blind" if blind else "degraded" if lake.bus.blind() else "ok",
+        status = {"status": "blind" if blind else "degraded" if lake.bus.blind() else "ok"}
+        code, kept = 503 if blind else 200, {"Cache-Control": "no-store"}
+        if self.guard.tokens.guards_reading and identity_of(request.scope) is None:
+            return JSONResponse(status, status_code=code, headers=kept)
+        body = status | {
             "version": __version__,
             "process": os.getpid(),
             "bus": bus_health(lake.bus),
@@ -289,7 +306,7 @@ class App:
             "reads": stats.reads,
             "cache": lake.cache.stats().as_dict(),
         }
-        return JSONResponse(body, status_code=503 if blind else 200, headers={"Cache-Control": "no-store"})
+        return JSONResponse(body, status_code=code, headers=kept)
 
     def _told(self, error: LivelakeError | None) -> str | None:
         if error is None or self.details:
@@ -323,7 +340,9 @@ class App:
     def _site_at(self, request: Request | None) -> Site:
         """The site under the path at which somebody mounted it."""
         root = "" if request is None else _root(request)
-        return replace(self._site, home_url=f"{root}/", static_url=f"{root}/static")
+        identity = None if request is None else identity_of(request.scope)
+        logout = f"{root}/logout" if identity is not None and identity.session else None
+        return replace(self._site, home_url=f"{root}/", static_url=f"{root}/static", logout_url=logout)
 
     async def _http_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -335,7 +354,8 @@ class App:
         return answer
 
     async def _crash(self, request: Request, error: Exception) -> Response:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        path = request.scope["path"].encode("unicode_escape").decode()  # nobody writes lines of the log from outside
+        log.error("%s %s failed", request.method, path, exc_info=error)
         return problem(500, "Internal Server Error", "the server met an error of its own; its log says which")
 
 
@@ -347,8 +367,8 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: ASGIApp = await self._handler(Request(scope, receive, send))  # type: ignore[operator]
-        if isinstance(answer, Response):
-            await answer(scope, receive, send)
+        if isinstance(answer, Response):  # a stream has its headers already
+            await answer(scope, receive, fortified(send, identity_of(scope) is not None))
         else:
             scope[STREAM] = answer
 
@@ -356,9 +376,3 @@ class _Endpoint:
 def _root(request: Request) -> str:
     """Where the application is mounted, as the beginning of links; nothing where it is by itself."""
     return quote(request.scope.get("root_path", "").rstrip("/"))
-
-
-def _host(scope: Scope) -> str:
-    """The host that was asked for, without its port."""
-    given = next((value for name, value in scope["headers"] if name == b"host"), b"")
-    return re.sub(r":\d*$", "", given.decode("latin-1")).lower()

@@ -18,7 +18,7 @@ def declared(header: Header, name: str) -> Parameter:
     if _IDENTIFIER.fullmatch(name) is None:
         header.fail(f"{name!r} cannot be a parameter's name: use [a-z_][a-z0-9_]*", *at)
     spec = header.table(*at)
-    header.only("type", "default", "min", "max", "step", "choices", "from", "title", within=at)
+    header.only("type", "default", "min", "max", "step", "choices", "from", "title", "claim", within=at)
     kind = header.one_of(*at, "type", allowed=get_args(ParameterType))
     if kind is None:
         header.fail(f"params.{name} needs a type: {listed(get_args(ParameterType))}", *at)
@@ -26,6 +26,13 @@ def declared(header: Header, name: str) -> Parameter:
     source = _source(header, name, kind)
     if kind in ("boolean", "choice") and (bound := next((b for b in ("min", "max") if b in spec), None)):
         header.fail(f"params.{name}: a {kind} has no {bound}", *at, bound)
+    claim = header.text(*at, "claim") if "claim" in spec else None
+    if claim is not None and _IDENTIFIER.fullmatch(claim) is None:
+        header.fail(f"params.{name}.claim is the name of a claim, such as 'user'", *at, "claim")
+    if claim is not None and "default" in spec:
+        header.fail(
+            f"params.{name}: what is said of who asks has no default; who lacks it is refused", *at, "default"
+        )
     bounds_are = "integer" if kind == "string" else kind  # a string's bounds are lengths
     is_text = kind == "string" or (source != "" and kind == "choice")
     lowest, highest = INT64 if kind == "integer" else (0, LONGEST_TEXT) if is_text else (None, None)
@@ -39,6 +46,7 @@ def declared(header: Header, name: str) -> Parameter:
         source=source,
         title=header.text(*at, "title") or humane(name),
         default=header.value(*at, "default", kind=kind),
+        claim=claim,
     )
     _check_bounds(header, parameter)
     return parameter

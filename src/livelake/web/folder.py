@@ -87,22 +87,27 @@ class Query:
     line: int = 1
     """Where ``sql`` begins in ``file``, from 1."""
 
-    def bind(self, given: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, Value]:
-        """Values for every parameter: those given, else the defaults. Raises `ParameterError`.
+    def bind(
+        self, given: Mapping[str, str] | Iterable[tuple[str, str]], claims: Mapping[str, str] | None = None
+    ) -> dict[str, Value]:
+        """Values for every parameter: those given, else the defaults, and those that ``claims`` say of who asks.
 
-        Pass pairs (Starlette: ``query_params.multi_items()``) where a name may come twice: a mapping has
-        already thrown one of them away.
+        Raises `ParameterError`, and `ForbiddenError` for a claim that is not there. Pass pairs (Starlette:
+        ``query_params.multi_items()``) where a name may come twice: a mapping has already thrown one of them away.
         """
         pairs = given.items() if isinstance(given, Mapping) else given
         values: dict[str, Value] = {}
         for name, text in pairs:
-            if name not in self.params:
+            parameter = self.params.get(name)
+            if parameter is None or parameter.claim is not None:
                 raise ParameterError(f"query {self.name!r} has no parameter {name!r}{self._allowed(name)}")
             if name in values:
                 raise ParameterError(f"parameter {name!r} was given twice; query {self.name!r} takes it once")
-            values[name] = self.params[name].parse(text)
+            values[name] = parameter.parse(text)
         for name, parameter in self.params.items():
-            if name not in values:
+            if parameter.claim is not None:
+                values[name] = parameter.claimed(claims)
+            elif name not in values:
                 if parameter.default is None:
                     raise ParameterError(
                         f"parameter {name!r} is missing; query {self.name!r} needs it: {wanted(parameter)}"
@@ -110,10 +115,15 @@ class Query:
                 values[name] = parameter.default
         return {name: values[name] for name in self.params}
 
+    @property
+    def open_params(self) -> dict[str, Parameter]:
+        """Those that an address may give: all but what is said of who asks."""
+        return {name: each for name, each in self.params.items() if each.claim is None}
+
     def _allowed(self, name: str) -> str:
-        if not self.params:
+        if not self.open_params:
             return "; it takes none"
-        return f"{suggest(name, self.params)}; it takes {listed(self.params)}"
+        return f"{suggest(name, self.open_params)}; it takes {listed(self.open_params)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,8 +118,8 @@ _ABOUT: Final = (
 
 
 def _query(query: Query, max_rows: int) -> Json:
-    declared = set(query.params)
-    parameters = [_parameter(each) for each in query.params.values()]
+    declared = set(query.open_params)
+    parameters = [_parameter(each) for each in query.open_params.values()]
     if not {LIMIT, OFFSET} & declared:
         parameters += _pages(max_rows)
     if AS_OF not in declared:
@@ -146,7 +146,7 @@ def _why(query: Query) -> Json:
         "operationId": f"why_{query.name}",
         "summary": f"{query.title}: what it depends on, and why its answer was kept or dropped",
         "tags": ["insight"],
-        "parameters": [_parameter(each) for each in query.params.values()],
+        "parameters": [_parameter(each) for each in query.open_params.values()],
         "responses": {
             "200": {
                 "description": "The explanation",

@@ -20,6 +20,7 @@ from livelake.errors import (
     BusyError,
     ClosedError,
     ConfigError,
+    ForbiddenError,
     InternalError,
     LivelakeError,
     NotFoundError,
@@ -36,6 +37,7 @@ log = logging.getLogger("livelake.web")
 _STATUS: Final[tuple[tuple[type[LivelakeError], int], ...]] = (  # the first that matches
     (SnapshotGoneError, 410),
     (NotFoundError, 404),  # also a snapshot that is still to come
+    (ForbiddenError, 403),
     (BusyError, 503),
     (ClosedError, 503),
     (QueryError, 500),  # the SQL is the server's own
