@@ -401,7 +401,7 @@ async def test_a_fault_of_ours_is_told_to_the_log_and_not_to_the_client(
 
 
 async def test_a_server_on_loopback_answers_to_its_own_names_only(lake: LiveLake, app: App) -> None:
-    app.hosts = frozenset({"localhost", "[::1]"})
+    app.guard.hosts = frozenset({"localhost", "[::1]"})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000") as client:
         for host in ("localhost", "LOCALHOST:80", "[::1]:9", "[::1]"):
             assert (await client.get("/healthz", headers={"Host": host})).status_code == 200

@@ -22,7 +22,7 @@ from livelake.web import App
 from livelake.web.events import MOST_BYTES, MOST_EVENTS
 from livelake.web.tokens import Tokens
 
-SECRET, READS = "open-sesame", "just-looking"
+SECRET, READS = "open-sesame-open-sesame", "just-looking-around"
 EVENT = {"aggregate_type": "Todo", "aggregate_id": "42", "event_type": "Done", "payload": {"by": "Ada"}}
 WITH_TOKEN = {"Authorization": f"Bearer {SECRET}"}
 
@@ -34,7 +34,7 @@ async def app(lake: LiveLake, folder: Path) -> AsyncIterator[App]:
     )
     found = web.dashboards(folder)
     await web.check(lake, found)
-    made = App(lake, found, tokens=Tokens.of([SECRET], [READS]))
+    made = App(lake, found, tokens=Tokens.of([SECRET]))
     yield made
     await made.close()
 
@@ -158,7 +158,10 @@ async def test_the_scheme_has_no_case_and_any_number_of_spaces(client: httpx.Asy
         assert (await post(client, authorization=right)).status_code == 202
 
 
-async def test_a_token_that_only_reads_does_not_publish(client: httpx.AsyncClient, heard: list[Signal]) -> None:
+async def test_a_token_that_only_reads_does_not_publish(
+    client: httpx.AsyncClient, app: App, heard: list[Signal]
+) -> None:
+    app.guard.tokens = Tokens.of([SECRET], [READS])
     answer = await post(client, authorization=f"Bearer {READS}")
     assert "may read and not publish" in refused(answer, 403)
     assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
@@ -169,7 +172,7 @@ async def test_a_token_that_only_reads_does_not_publish(client: httpx.AsyncClien
 async def test_a_token_that_is_not_set_refuses_and_does_not_open(
     client: httpx.AsyncClient, app: App, heard: list[Signal], tokens: Tokens
 ) -> None:
-    app.tokens = tokens
+    app.guard.tokens = tokens
     for shown in (None, "Bearer ", f"Bearer {SECRET}", f"Bearer {READS}"):
         assert "no token for it was configured" in refused(await post(client, authorization=shown), 403)
     assert heard == []
