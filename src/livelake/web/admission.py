@@ -55,4 +55,4 @@ def network(address: str | None) -> str:
         return str(parsed)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
-    return str(ipaddress.ipnetwork((parsed, 64), strict=False))
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
