@@ -119,12 +119,12 @@ class App:
         self.admission = Admission(max_viewers, max_viewers_per_address)
         self.dashboards: Mapping[str, Dashboard] = {each.name: each for each in dashboards}
         self.queries: Mapping[str, Query] = {q.name: q for each in dashboards for q in each.queries.values()}
-        self.channels = Channels(lake)
         self.follows_files = False
         """Whether pages are told to load themselves again when their files have changed; see `reload`."""
         api = replace(api or ApiSettings(), compress=compress and (api is None or api.compress))
         names = hosts if hosts is None or isinstance(hosts, Hosts) else Hosts(frozenset(hosts))
         self.details = (names is not None and names.is_loopback) if api.details is None else api.details
+        self.channels = Channels(lake, details=self.details)
         self.results = Results(lake, lambda: self.queries, api, details=self.details)
         self._site = Site(version=__version__)
         self.guard = Guard(self._routed, tokens=tokens, hosts=names, sessions=sessions, clock=clock)
@@ -259,7 +259,7 @@ class App:
                 out()
                 raise
         except LivelakeError as error:
-            return problem(status_of(error), http.HTTPStatus(status_of(error)).phrase, str(error))
+            return failure(error, details=self.details, what=request.url.path)
         last = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
 
         def left() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from livelake.errors import BusyError, ClosedError, LivelakeError
+from livelake.errors import BusyError, ClosedError, LivelakeError, QueryError, SourceError
 from livelake.live import Frame, LiveLake, State
 from livelake.web.charts import ChartSpec, TableView
 from livelake.web.datastar import patch_elements
@@ -35,8 +35,9 @@ _MOST = 500
 class Panel:
     """One panel of a channel: what it shows now, as a view and as a frame."""
 
-    def __init__(self, query: Query, values: Mapping[str, Value], looked_at: TableView) -> None:
+    def __init__(self, query: Query, values: Mapping[str, Value], looked_at: TableView, details: bool) -> None:
         self.query = query
+        self._details = details
         self.view = blank(query, values)
         self.frame = b""
         self.is_eager = query.refresh == "eager"
@@ -45,10 +46,13 @@ class Panel:
 
     def draw(self, state: State, late: bool) -> PanelView:
         """How it looks in ``state``. Any thread."""
-        if state.error is not None and not isinstance(state.error, LivelakeError):
-            log.error("query %s failed", self.query.name, exc_info=state.error)
+        error = state.error
+        if error is not None and not isinstance(error, LivelakeError):
+            log.error("query %s failed", self.query.name, exc_info=error)
+        elif isinstance(error, QueryError | SourceError) and not self._details:
+            log.warning("query %s failed: %s", self.query.name, error)
         try:
-            return draw(self.view, self._spec, state, late=late)
+            return draw(self.view, self._spec, state, late=late, details=self._details)
         except Exception as error:  # a result that a chart cannot draw is this panel's trouble only
             log.exception("panel %s cannot be drawn", self.query.name)
             return replace(self.view, state="error", message=f"this result cannot be drawn: {error}")
@@ -63,6 +67,7 @@ class Channel:
         dashboard: Dashboard,
         values: Mapping[str, Mapping[str, Value]],
         views: Mapping[str, TableView],
+        details: bool,
     ) -> None:
         self.dashboard = dashboard
         loop = asyncio.get_running_loop()
@@ -70,7 +75,7 @@ class Channel:
         self.viewers = 0
         queries = dashboard.queries
         self.panels = [
-            Panel(each, values[name], views.get(name) or TableView(name)) for name, each in queries.items()
+            Panel(each, values[name], views.get(name) or TableView(name), details) for name, each in queries.items()
         ]
         self._page = lake.page(
             [lake.ask(each.sql, values[name], depends_on=each.depends_on) for name, each in queries.items()],
@@ -153,8 +158,10 @@ class Channel:
 class Channels:
     """All open channels of one server. A channel lives while somebody looks, and a moment longer."""
 
-    def __init__(self, lake: LiveLake) -> None:
+    def __init__(self, lake: LiveLake, *, details: bool = True) -> None:
+        """``details``: whether pages say what is wrong with a query; else the log does."""
         self._lake = lake
+        self._details = details
         self._living: set[Channel] = set()  # also those that newcomers no longer enter
         self._open: dict[tuple[object, ...], Channel] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -179,7 +186,7 @@ class Channels:
         if channel is None or channel.is_overtaken:
             if len(self._living) >= _MOST:
                 raise BusyError(f"{_MOST} pages with different parameters are open; try again later")
-            self._open[key] = channel = Channel(self._lake, dashboard, values, views)
+            self._open[key] = channel = Channel(self._lake, dashboard, values, views, self._details)
             self._living.add(channel)
             if self.notice != notice(None):
                 channel.announce(self.notice)
