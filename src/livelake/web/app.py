@@ -57,7 +57,7 @@ from livelake.web.login import Login
 from livelake.web.offers import offered
 from livelake.web.openapi import document
 from livelake.web.pages import DashboardCard, Link, PanelView, Site, dashboard_page, error_page, index_page
-from livelake.web.problems import problem, status_of
+from livelake.web.problems import failure, problem, status_of
 from livelake.web.sessions import SessionSettings
 from livelake.web.stream import HEADERS, HEARTBEAT, STREAM, Pulse, Stream
 from livelake.web.tokens import Tokens
