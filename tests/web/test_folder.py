@@ -657,6 +657,7 @@ def test_upkeep_is_for_the_lakes_that_are_written_here(write: Write) -> None:
         ("[maintain]\nevery = '0s'", 2, "a second at least"),
         ("[maintain]\nevery = 60", 2, "maintain.every must be a text"),
         ("[maintain]\nevery = '1h'\nkeep = 0", 3, "maintain.keep must be a whole number from 1"),
+        ("[maintain]\nevery = '1h'\nalone = 'yes'", 3, "maintain.alone must be true or false"),
         ("[maintain]\nevery = '1h'\nexpire = '7d'", 3, "unknown key 'maintain.expire'"),
         ("[attach]\nx = 'x.duckdb'\n[maintain]\nevery = '1h'", 3, "nothing to tidy"),
     ],

@@ -28,16 +28,17 @@ from livelake.lake.upkeep import STEPS
 @click.option("--no-rewrite", is_flag=True, help="Leave files that are mostly deleted.")
 @click.option("--no-merge", is_flag=True, help="Leave small files.")
 @click.option("--no-expire", is_flag=True, help="Leave old snapshots.")
+@click.option("--alone", is_flag=True, help="Nobody else writes meanwhile: merge and rewrite a shared lake, too.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
-def maintain(uri: str, expire_after: str, keep: int, dry_run: bool, **without: bool) -> None:
+def maintain(uri: str, expire_after: str, keep: int, alone: bool, dry_run: bool, **without: bool) -> None:
     """Tidy a DuckLake, beside whoever reads and writes it. No answer changes.
 
-    Rows that lie in the catalog become files, small files become larger ones, old snapshots go, and files that
-    nobody needs are removed; nothing that is younger than ten minutes. Interrupted, it has done a part, and the next
-    time it goes on. A catalog in a DuckDB file belongs to the process that has it open.
+    Rows that lie in the catalog become files, old snapshots go, and files that nobody needs are removed; nothing that
+    is younger than ten minutes. With --alone small files become larger ones. Interrupted, it has done a part, and
+    the next time it goes on. A catalog in a DuckDB file belongs to the process that has it open.
     """
     steps = frozenset(step for step in STEPS if not without[f"no_{step}"])
-    options = Upkeep(steps=steps, expire_after=span(expire_after), keep=keep, dry_run=dry_run)
+    options = Upkeep(steps=steps, expire_after=span(expire_after), keep=keep, alone=alone, dry_run=dry_run)
     if not asyncio.run(_maintain(uri, options)):
         click.echo("there was nothing to do")
 

@@ -10,6 +10,10 @@ Each step is a commit of its own (or none): cancelled or killed between or withi
 next round goes on. Writers wait for a step in this process, and may run beside it in others; a step that loses a
 conflict is tried again, and then left to the next round: writers come first.
 
+Files are merged and rewritten only where nobody else writes: in a DuckDB-file catalog, whose owner this is, or when
+told so (``alone``). DuckLake 1.0 overlooks that a small delete of another process (an inlined one) has hit a file
+that is being merged: the rows were back afterwards in 9 of 23 runs over PostgreSQL; in none of 10 without merging.
+
 The promise to readers: the newest snapshot, and any that is younger than ``grace``, is never expired, and a file is
 removed only when it has been out of use for so long. A read, an ``as_of`` and a token are good for that time at
 least. (A token needs no snapshot: newer data satisfies it.)
@@ -23,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,7 +42,9 @@ from livelake.lake.catalog import Log
 Step = Literal["clean", "flush", "rewrite", "merge", "expire"]
 STEPS: Final[tuple[Step, ...]] = get_args(Step)
 GRACE: Final = timedelta(minutes=10)
+_ALONE: Final = frozenset({"rewrite", "merge"})
 _RETRIES: Final = 8
+_WAS_LATE: Final = re.compile("Current transaction is aborted|Failed to commit DuckLake transaction|retry count")
 _AT_ONCE: Final = 1_000  # snapshots that one statement expires
 
 
@@ -50,6 +57,8 @@ class Upkeep:
     expire_after: timedelta | None = timedelta(days=7)
     keep: int = 1
     grace: timedelta = GRACE
+    alone: bool = False
+    """No other process writes meanwhile: files of a SQLite or PostgreSQL lake may be merged and rewritten, too."""
     dry_run: bool = False
     """Tell what would be done, and do nothing."""
 
@@ -99,9 +108,10 @@ async def maintain(
     every: list[Done] = []
     for name, attachment in _chosen(attachments, names).items():
         for step in STEPS:
-            if step not in options.steps:
+            log = attachment.catalog.log
+            if step not in options.steps or (step in _ALONE and not (options.alone or log is Log.DUCKDB)):
                 continue
-            is_text = attachment.catalog.log is Log.SQLITE
+            is_text = log is Log.SQLITE
             for work in pieces(step, name, attachment.metadata, options, clock.now(), times_are_text=is_text):
                 try:
                     done = await _retried(engine, work)
@@ -158,7 +168,7 @@ async def _retried(engine: Engine, work: Work) -> Done | None:
 def _lost(error: LivelakeError) -> bool:
     """Whether another transaction was first. DuckLake's procedures may go on in a transaction that a conflict has
     ended, and then tell only that."""
-    return isinstance(error, ConflictError) or "Current transaction is aborted" in f"{error} {error.__cause__}"
+    return isinstance(error, ConflictError) or _WAS_LATE.search(f"{error} {error.__cause__}") is not None
 
 
 def pieces(

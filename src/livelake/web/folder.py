@@ -259,19 +259,22 @@ def _cache(header: Header) -> CacheDefaults:
 
 
 def _maintain(header: Header, attach: Mapping[str, str]) -> Schedule | None:
-    """``[maintain] every = "1h", expire_after = "7d", keep = 1`` for the lakes that the folder attaches."""
+    """``[maintain] every = "1h", expire_after = "7d", keep = 1, alone = false`` for the folder's lakes."""
     if "maintain" not in header.data:
         return None
-    header.only("every", "expire_after", "keep", within=("maintain",))
+    header.only("every", "expire_after", "keep", "alone", within=("maintain",))
     every = _span(header, "every") or header.fail('maintain wants every = "1h" or the like', "maintain")
     keep = header.table("maintain").get("keep", 1)
     if type(keep) is not int or keep < 1:
         header.fail(f"maintain.keep must be a whole number from 1, not {kind_of(keep)}", "maintain", "keep")
+    alone = header.table("maintain").get("alone", False)
+    if not isinstance(alone, bool):
+        header.fail(f"maintain.alone must be true or false, not {kind_of(alone)}", "maintain", "alone")
     lakes = {name: parse(uri, name) for name, uri in attach.items()}
     able = tuple(name for name, each in lakes.items() if each.is_lake and not each.is_frozen)
     if not able:
         header.fail("maintain has nothing to tidy: no lake that this folder attaches is written here", "maintain")
-    upkeep = Upkeep(expire_after=_span(header, "expire_after") or Upkeep().expire_after, keep=keep)
+    upkeep = Upkeep(expire_after=_span(header, "expire_after") or Upkeep().expire_after, keep=keep, alone=alone)
     return Schedule(every=every, upkeep=upkeep, catalogs=able)
 
 
