@@ -259,7 +259,7 @@ class App:
                 out()
                 raise
         except LivelakeError as error:
-            return failure(error, details=self.details, what=request.url.path)
+            return failure(error, details=self.details, what=_shown(request))
         last = request.headers.get("last-event-id") or request.query_params.get("last_event_id")
 
         def left() -> None:
@@ -354,8 +354,7 @@ class App:
         return answer
 
     async def _crash(self, request: Request, error: Exception) -> Response:
-        path = request.scope["path"].encode("unicode_escape").decode()  # nobody writes lines of the log from outside
-        log.error("%s %s failed", request.method, path, exc_info=error)
+        log.error("%s %s failed", request.method, _shown(request), exc_info=error)
         return problem(500, "Internal Server Error", "the server met an error of its own; its log says which")
 
 
@@ -371,6 +370,11 @@ class _Endpoint:
             await answer(scope, receive, fortified(send, identity_of(scope) is not None))
         else:
             scope[STREAM] = answer
+
+
+def _shown(request: Request) -> str:
+    """The path that was asked for, as the log shows it: nobody writes lines of it from outside."""
+    return str(request.scope["path"].encode("unicode_escape").decode())
 
 
 def _root(request: Request) -> str:

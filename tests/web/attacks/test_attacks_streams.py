@@ -124,10 +124,9 @@ async def test_no_frame_is_sent_once_authority_is_seen_to_be_gone(
         token_file.write_text(f"read {BOB}")
         clock.advance(1)
         (channel,) = app.channels._living
-        panel = channel.panels[0]
         app.guard.leases.look()
-        channel.show(panel, panel.view)
-        assert "panel-orders" not in await ada.end()
+        channel.broadcast.show({"orders": b"data: too late\n\n"})
+        assert "too late" not in await ada.end()
 
 
 async def test_who_leaves_gives_the_lease_back(app: App, serve: Callable[[App], Any]) -> None:
