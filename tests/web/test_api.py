@@ -36,6 +36,7 @@ from livelake.web.formats import TooLarge, written
 from livelake.web.negotiate import MEDIA_TYPES, OFFERS
 from livelake.web.paging import Page, ask, links
 from livelake.web.representations import Representations
+from livelake.web.tokens import Tokens
 
 QUERIES = {
     "numbers": "SELECT i AS number, 'x' || i AS name FROM range(250) r(i) ORDER BY i",
@@ -474,10 +475,10 @@ async def test_nothing_is_allowed_past_the_answers_own_time(client: httpx.AsyncC
 
 
 async def test_under_authentication_nothing_is_for_shared_caches(app: App) -> None:
-    async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, "livelake.identity": object()}, receive, send)
-
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://127.0.0.1") as client:
+    closed = App(app.lake, tuple(app.dashboards.values()), tokens=Tokens.of(read=["a-reader-s-token"]))
+    shown = {"Authorization": "Bearer a-reader-s-token"}
+    transport = httpx.ASGITransport(closed)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=shown) as client:
         assert (await client.get("/queries/shelf")).headers["cache-control"] == "private, no-cache"
         assert (await client.get("/queries/short")).headers["cache-control"].startswith("private, max-age=30")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +17,7 @@ from livelake.errors import ParameterError
 from livelake.live import LiveLake
 from livelake.web import App
 from livelake.web.permanent import parse, spell
+from livelake.web.tokens import Tokens
 
 FOR_EVER = "public, max-age=31536000, immutable"
 QUERIES = {
@@ -85,10 +85,10 @@ async def test_a_page_and_a_form_have_addresses_of_their_own_and_pages_stay_at_o
 
 
 async def test_under_authentication_it_is_private(app: App) -> None:
-    async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, "livelake.identity": object()}, receive, send)
-
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://127.0.0.1") as client:
+    closed = App(app.lake, tuple(app.dashboards.values()), tokens=Tokens.of(read=["a-reader-s-token"]))
+    shown = {"Authorization": "Bearer a-reader-s-token"}
+    transport = httpx.ASGITransport(closed)
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=shown) as client:
         where = (await client.get("/queries/shelf")).headers["content-location"]
         assert (await client.get(where)).headers["cache-control"] == FOR_EVER.replace("public", "private")
 
