@@ -202,14 +202,24 @@ class Pool:
             session = self._running.get(job)
             if session is not None:
                 # Under the lock: the worker takes the job out of `_running` under it before its turn ends.
-                session.interrupt()
-                if self._giving_up is not None:
-                    self._giving_up.interrupter.add(_Overdue(self, job, self._giving_up))
+                self._interrupt(job, session)
                 return
             if job not in self._queue:
                 return
             self._queue.remove(job)
         job.set_running_or_notify_cancel()
+
+    def stop(self, session: Session) -> None:
+        """Interrupt the job that runs on ``session``, as cancelling it would, but let it say what came of it."""
+        with self._lock:
+            job = next((job for job, used in self._running.items() if used is session), None)
+            if job is not None:
+                self._interrupt(job, session)
+
+    def _interrupt(self, job: Job[Any], session: Session) -> None:
+        session.interrupt()
+        if self._giving_up is not None:
+            self._giving_up.interrupter.add(_Overdue(self, job, self._giving_up))
 
     def runs(self, job: Job[Any]) -> bool:
         """Whether the job has a thread, and one that was not given up."""

@@ -125,7 +125,8 @@ class Session:
         """The answer to a user's query, read completely. Counted as a read, failed or not.
 
         ``caps`` are the engine's own unless given. ``rename`` gives its columns other names than DuckDB does. Raises
-        QueryError, ParameterError, SourceError, TooLargeError, or Interrupted. About 0.7 ms above the query's own cost.
+        QueryError, ParameterError, SourceError, TooLargeError, or Interrupted. About 0.7 ms above the query's own
+        cost.
         """
         statement = self._one(sql, params)
         self._host.counters.count("reads")
