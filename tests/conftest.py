@@ -9,6 +9,8 @@ import pytest
 # What may be skipped on CI, by the beginning of its name, and why.
 ALLOWED_ON_CI: dict[str, str] = {
     "tests/cli/test_demo.py::test_the_demo_works_as_an_unprivileged_user": "needs root, to become somebody else",
+    "tests/lake/attacks/test_sql.py::test_no_packet_leaves": "needs network namespaces",
+    "tests/lake/faults/test_disk_full.py": "needs the right to mount a file system",
     "tests/faults/test_faults.py::test_i4_the_network_is_cut_without_a_word": "needs network namespaces",
 }
 

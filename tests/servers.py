@@ -130,6 +130,13 @@ class Postgres:
         """As trusted: without a password."""
         return f"ducklake:postgres:dbname={database} host={self.host} user=postgres?data_path={data}"
 
+    def stop(self) -> None:
+        """As an administrator would: connections are cut."""
+        self.server.stop()
+
+    def start(self) -> None:
+        self.server.ensure_postgres_running()
+
     def close(self) -> None:
         self.server.cleanup()
         shutil.rmtree(self.folder, ignore_errors=True)

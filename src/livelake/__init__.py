@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from livelake.cache import AnalyticsCache, CacheDependency, CacheStats, Policy, ProactiveRefresh, windows
 from livelake.clock import Clock, SystemClock
+from livelake.engine import Limits
 from livelake.errors import LivelakeError
 from livelake.events import Bus, Event, LocalBus
 from livelake.invalidation import CacheInvalidator
@@ -31,6 +32,7 @@ __all__ = [
     "Feed",
     "KeyExpr",
     "KeyTree",
+    "Limits",
     "LiveLake",
     "LivelakeError",
     "LocalBus",

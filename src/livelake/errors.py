@@ -8,6 +8,8 @@ are mapped once, at the door of the library that raises them, with ``raise … f
     │   ├── KeyExprError       a key expression that is not one
     │   ├── EventError         an event that is not one, or whose bytes cannot be read
     │   ├── QueryError         SQL that is refused, or that DuckDB cannot run
+    │   │   ├── RefusedError     … that is fine, but not from somebody who is not trusted
+    │   │   └── TooLargeError    … whose answer is larger than it may be
     │   ├── ParameterError     a query parameter that is missing, unknown or of the wrong type
     │   ├── ConfigError        a dashboard folder or setting; names file and line
     │   ├── ForbiddenError     what is asked for is not for whoever asks
@@ -17,6 +19,7 @@ are mapped once, at the door of the library that raises them, with ``raise … f
     │   └── ClosedError        used after close
     ├── SourceError          whoever runs the data: a file, catalog, lock, network
     │   ├── LockedError        another process holds the database file
+    │   ├── LostError          a database that DuckDB gave up, or whose file is not there; it is opened anew
     │   └── ConflictError      another transaction was first; nothing was written, trying again is safe
     ├── BusyError            nobody yet: try again later (queue full, deadline passed)
     └── InternalError        us: an invariant broke; please report it
@@ -45,6 +48,14 @@ class EventError(UsageError, ValueError):
 
 class QueryError(UsageError):
     """SQL that is refused by the statement gate, or that DuckDB cannot parse, bind or run."""
+
+
+class RefusedError(QueryError):
+    """SQL of somebody who is not trusted that reaches for more than the data of the lake."""
+
+
+class TooLargeError(QueryError):
+    """A query whose answer has more rows or bytes than it may; the message says how many, and how to allow more."""
 
 
 class ParameterError(UsageError, ValueError):
@@ -101,6 +112,10 @@ class SourceError(LivelakeError):
 
 class LockedError(SourceError):
     """Another process holds the database file; the message names it and the remedy."""
+
+
+class LostError(SourceError):
+    """DuckDB gave up a database, or its file was taken away; reads go on once it could be opened anew."""
 
 
 class ConflictError(SourceError):

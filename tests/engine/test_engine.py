@@ -9,9 +9,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from livelake.engine import Engine, Session
+from livelake.engine import Caps, Engine, Session, literal
 from livelake.engine.door import FatalError
-from livelake.errors import ClosedError, InternalError, QueryError, SourceError
+from livelake.errors import ClosedError, InternalError, QueryError, SourceError, TooLargeError
 
 
 def test_reads_are_counted_and_nothing_else_is_taken_for_one(engine: Engine) -> None:
@@ -124,17 +124,51 @@ def test_close_ends_a_statement_of_a_session_beside_the_pool() -> None:
 
 
 def test_a_dead_instance_says_so_to_everyone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(*_: Any) -> Any:
+    def dies(*_: Any, **__: Any) -> Any:
         raise duckdb.FatalException("FATAL Error: database has been invalidated")
 
-    monkeypatch.setattr("livelake.engine.session._read", dies)
-    with engine.cursor() as session, pytest.raises(FatalError, match="open the lake again"):
+    monkeypatch.setattr("livelake.engine.session.answer", dies)
+    with engine.cursor() as session, pytest.raises(FatalError, match="DuckDB gave up"):
         session.read("SELECT 1")
     assert "broken" in repr(engine)
     with pytest.raises(InternalError):
         engine.cursor()
     with pytest.raises(InternalError):
         engine.pool.submit(lambda session: session.fetchone("SELECT 1")).result(30)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_an_error_that_is_kept_keeps_no_file_open(tmp_path: Path, guarded: bool) -> None:
+    """Its traceback would hold the stream, that the instance, that the file: nobody could open it again."""
+    errors = list[BaseException]()
+    for _ in range(2):
+        with Engine() as engine, engine.cursor() as session:
+            session.execute(f"ATTACH {literal(str(tmp_path / 'x.duckdb'))} AS x")
+            session.execute("CREATE TABLE IF NOT EXISTS x.t AS SELECT range AS i FROM range(100000)")
+            for params in (None, {"n": 0}):
+                sql = f"SELECT i, error(i::VARCHAR) AS e FROM x.t WHERE i > {'$n' if params else 0}"
+                with pytest.raises(QueryError) as failed:
+                    session.read(sql, params, Caps(guarded=guarded))
+                with pytest.raises(TooLargeError) as capped:
+                    session.read("FROM x.t", None, Caps(max_rows=1, guarded=guarded))
+                errors += [failed.value, capped.value]
+    assert len(errors) == 8
+
+
+def test_settings_that_are_locked_stay_locked(engine: Engine) -> None:
+    engine.lock(["SET default_null_order = 'NULLS_FIRST'"])
+    with engine.cursor() as session:
+        assert session.fetchone("SELECT current_setting('default_null_order')") == ("NULLS_FIRST",)
+        for sql in ("SET threads = 1", "RESET default_null_order", "SET lock_configuration = false"):
+            with pytest.raises(QueryError, match="locked"):
+                session.execute(sql)
+        session.execute("ATTACH ':memory:' AS other")
+        session.execute("USE other")
+        engine.load_extension("ducklake")
+    fresh = Engine()
+    with pytest.raises(QueryError, match="nosuch"):
+        fresh.lock(["SET nosuch = 1"])
+    fresh.close()
 
 
 def test_an_engine_that_nobody_closed_does_not_hang_or_crash_the_interpreter() -> None:

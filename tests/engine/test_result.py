@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livelake.engine import ArrowData, Column, Engine, Session
+from livelake.engine import ArrowData, Caps, Column, Engine, Session
 from livelake.engine.arrow import unique
 from livelake.errors import QueryError
 
@@ -198,7 +198,7 @@ def test_it_is_immutable(shared: Session) -> None:
 
 
 def test_a_result_over_the_bound_is_refused() -> None:
-    with Engine(max_result_bytes=10_000) as engine, engine.cursor() as session:
+    with Engine(caps=Caps(max_result_bytes=10_000)) as engine, engine.cursor() as session:
         assert len(session.read("SELECT 1")) == 1
         for params in (None, {"n": 100_000}):
             with pytest.raises(QueryError, match="larger than 10,000 bytes"):

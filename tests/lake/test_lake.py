@@ -162,13 +162,13 @@ async def test_a_flush_under_a_read_loses_no_rows(ducklake: LiveLake, monkeypatc
     right, _ = await total(ducklake)
     read, flushed = Session.read, []
 
-    def read_after_a_flush(self: Session, sql: str, params: object = None) -> ArrowData:
+    def read_after_a_flush(self: Session, sql: str, *more: object) -> ArrowData:
         if not flushed:
             flushed.append(True)
             with ducklake.engine.cursor() as other:
                 other.execute("INSERT INTO orders SELECT 'more', 0 FROM range(40)")
                 other.execute("SELECT count(*) FROM ducklake_flush_inlined_data('sales')")
-        return read(self, sql, params)  # type: ignore[arg-type]
+        return read(self, sql, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Session, "read", read_after_a_flush)
     rows = (await ducklake.query("SELECT sum(amount) AS t, count(region) AS n FROM orders", fresh=True)).rows()

@@ -13,7 +13,6 @@ from livelake.engine import Engine, Session, Step, literal
 from livelake.engine.zone import UTC as UTC_ZONE
 from livelake.engine.zone import Zone, look_up
 from livelake.lake.validity import over_at, valid_until
-from livelake.live import LiveLake
 from livelake.testing import ManualClock
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -240,13 +239,7 @@ async def test_a_plan_that_is_known_still_counts_from_its_own_now(tmp_path: obje
 async def test_the_session_s_time_zone_counts_and_is_part_of_the_key(tmp_path: object) -> None:
     ends, keys = set(), set()
     for name in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):  # 25 hours apart: never the same date
-        async with livelake.open(":memory:") as opened:
-            opened.engine.prepare(
-                lambda session, name=name: session.execute(f"SET GLOBAL TimeZone = {literal(name)}")
-            )
-            with opened.engine.cursor():
-                pass
-            lake = LiveLake(opened.engine, opened.attached, opened.default, opened.cache)
+        async with livelake.open(":memory:", settings={"TimeZone": name}) as lake:
             keys.add(lake.ask("SELECT current_date AS d").key)
             result = await lake.query("SELECT current_date AS d")
             zone = ZoneInfo(name)

@@ -3,23 +3,29 @@
 The only package that imports duckdb and nanoarrow. It knows nothing of caches, lakes or events.
 """
 
+from livelake.engine.answering import UnkeepableError
 from livelake.engine.connection import Engine
 from livelake.engine.counters import EngineStats
 from livelake.engine.definitions import Definitions
 from livelake.engine.extensions import load
+from livelake.engine.limits import Caps, Limits
 from livelake.engine.moments import Step
+from livelake.engine.parameters import Parameters
 from livelake.engine.past import travelled, untravelled
 from livelake.engine.pool import Job, Pool
 from livelake.engine.quote import identifier, literal
 from livelake.engine.reading import FileRef, Hidden, Reads, TableRef, past_state, reads
 from livelake.engine.reshape import parquet, sliced
 from livelake.engine.result import ArrowData, Column
-from livelake.engine.session import Parameters, Session
-from livelake.engine.statement import Statement, gate
+from livelake.engine.runner import Runner
+from livelake.engine.session import Session
+from livelake.engine.statement import Statement, gate, steers
+from livelake.engine.untrusted import Realm, guard, refuse
 from livelake.engine.zone import Zone, Zones
 
 __all__ = [
     "ArrowData",
+    "Caps",
     "Column",
     "Definitions",
     "Engine",
@@ -27,23 +33,30 @@ __all__ = [
     "FileRef",
     "Hidden",
     "Job",
+    "Limits",
     "Parameters",
     "Pool",
     "Reads",
+    "Realm",
+    "Runner",
     "Session",
     "Statement",
     "Step",
     "TableRef",
+    "UnkeepableError",
     "Zone",
     "Zones",
     "gate",
+    "guard",
     "identifier",
     "literal",
     "load",
     "parquet",
     "past_state",
     "reads",
+    "refuse",
     "sliced",
+    "steers",
     "travelled",
     "untravelled",
 ]

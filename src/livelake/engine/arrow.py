@@ -10,8 +10,9 @@ The relation's stream is bound to its cursor: whoever calls `drain` owns the cur
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import duckdb
@@ -19,40 +20,50 @@ import nanoarrow
 from nanoarrow import ipc
 from nanoarrow.c_array_stream import CArrayStream
 
+from livelake.engine.limits import Caps
 from livelake.engine.logical import portable
 from livelake.engine.quote import identifier
 from livelake.engine.result import ArrowData, Column
-from livelake.errors import QueryError
 
 _ALL: Final = bytes([0]) + bytes([255]) * 255
 """Translation of unpacked bits into byte masks."""
 
 
 def drain(
-    relation: duckdb.DuckDBPyRelation,
-    *,
-    max_bytes: int | None = None,
-    rename: Callable[[str], str] | None = None,
+    pieces: Iterable[duckdb.DuckDBPyRelation], caps: Caps, rename: Callable[[str], str] | None = None
 ) -> ArrowData:
-    """Everything that ``relation`` yields. Raises DuckDB's and nanoarrow's errors as they come, and QueryError
-    as soon as the bytes pass ``max_bytes``. ``rename``: see `Session.read`."""
+    """Everything that relations of the same columns yield, one after the other; at least one.
+
+    Raises DuckDB's and nanoarrow's errors as they come, and `TooLargeError` as soon as the answer passes its caps.
+    ``rename``: see `Session.read`.
+    """
+    out, rows, columns = io.BytesIO(), 0, tuple[Column, ...]()
+    with contextlib.ExitStack() as stack:
+        writer: Any = None
+        for relation in pieces:
+            described, projected = _described(relation, rename)
+            stream = nanoarrow.c_array_stream(projected)
+            if writer is None:
+                writer, columns = stack.enter_context(ipc.StreamWriter.from_writable(out)), described
+                # A stream of no batches still writes the schema.
+                writer.write_stream(CArrayStream.from_c_arrays([], stream.get_schema()))
+            for array in stream:
+                rows += len(array)
+                caps.check(rows)
+                writer.write_array(_canonical(array.view(), array.schema))
+                caps.check(rows, out.tell())
+    return ArrowData(out.getvalue(), rows, columns)
+
+
+def _described(
+    relation: duckdb.DuckDBPyRelation, rename: Callable[[str], str] | None
+) -> tuple[tuple[Column, ...], duckdb.DuckDBPyRelation]:
+    """The columns as DuckDB types them, and the relation with names and types that Arrow's stream can carry."""
     names = unique(relation.columns if rename is None else [rename(name) for name in relation.columns])
     types = [str(kind) for kind in relation.types]
     if names != relation.columns or any(map(portable, types)):
         relation = relation.project(", ".join(map(_projected, range(len(names)), names, types)))
-    out, rows = io.BytesIO(), 0
-    stream = nanoarrow.c_array_stream(relation)
-    schema = stream.get_schema()
-    with ipc.StreamWriter.from_writable(out) as writer:
-        # A stream of no batches still writes the schema.
-        writer.write_stream(CArrayStream.from_c_arrays([], schema))
-        for array in stream:
-            rows += len(array)
-            writer.write_array(_canonical(array.view(), array.schema))
-            if max_bytes is not None and out.tell() > max_bytes:
-                raise QueryError(f"the result is larger than {max_bytes:,} bytes; aggregate it, or add a LIMIT")
-    columns = tuple(Column(name, kind) for name, kind in zip(names, types, strict=True))
-    return ArrowData(out.getvalue(), rows, columns)
+    return tuple(Column(name, kind) for name, kind in zip(names, types, strict=True)), relation
 
 
 def unique(names: list[str]) -> list[str]:

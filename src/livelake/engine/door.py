@@ -16,6 +16,7 @@ from livelake.errors import (
     InternalError,
     LivelakeError,
     LockedError,
+    LostError,
     ParameterError,
     QueryError,
     SourceError,
@@ -27,6 +28,8 @@ SQL_SHOWN = 80
 _PREFIX = re.compile(r"^(?:ArrowArrayStream::\w+\(\) failed \(-?\d+\): )?(?:([A-Za-z ]+?) Error: )?", re.DOTALL)
 _HOLDER = re.compile(r'lock on file "(?P<file>[^"]*)".*?\(PID (?P<pid>\d+)\)', re.DOTALL)
 _CONFLICT = re.compile(r"conflict|database is locked|could not serialize|deadlock", re.IGNORECASE)
+# A checkpoint that failed, for want of disk space say: this database is unusable until it is attached again.
+_LOST = re.compile(r"database (?:\"[^\"]*\" )?has been invalidated|The database has been invalidated", re.IGNORECASE)
 _BY_PREFIX: dict[str, type[Exception]] = {
     "INTERRUPT": duckdb.InterruptException,
     "Out of Memory": duckdb.OutOfMemoryException,
@@ -43,7 +46,7 @@ class Interrupted(LivelakeError):  # noqa: N818 - something that was asked for, 
 
 
 class FatalError(InternalError):
-    """DuckDB gave up on the whole instance; the engine is broken and every later use raises this."""
+    """DuckDB gave up on the whole instance: the engine is broken until it is opened anew (`Engine.recovery`)."""
 
 
 def translate(error: BaseException, sql: str) -> LivelakeError:
@@ -56,7 +59,9 @@ def translate(error: BaseException, sql: str) -> LivelakeError:
     if issubclass(kind, duckdb.InterruptException):
         return Interrupted(f"interrupted{_in(sql)}")
     if issubclass(kind, duckdb.FatalException):
-        return FatalError(f"DuckDB gave up: {said}{_in(sql)}; open the lake again, and please report this")
+        return _fatal(said, sql)
+    if _LOST.search(message):
+        return LostError(f"DuckDB gave up a database: {said}{_in(sql)}; it is opened anew, try again")
     if issubclass(kind, duckdb.TransactionException):
         return _transaction(said, message, sql)
     if issubclass(kind, duckdb.OutOfMemoryException):
@@ -78,8 +83,15 @@ def _transaction(said: str, message: str, sql: str) -> LivelakeError:
     if _CONFLICT.search(message):
         return ConflictError(f"another transaction was first: {said}{_in(sql)}; it is safe to try again")
     if "invalidated" in message:
-        return FatalError(f"DuckDB gave up: {said}{_in(sql)}; open the lake again, and please report this")
+        return _fatal(said, sql)
     return QueryError(said + _in(sql))
+
+
+def _fatal(said: str, sql: str) -> FatalError:
+    return FatalError(
+        f"DuckDB gave up: {said}{_in(sql)}; a lake opens its databases anew by itself, otherwise open the engine "
+        "again; please report this"
+    )
 
 
 def _source(said: str, message: str, sql: str) -> SourceError:

@@ -5,6 +5,11 @@ A job is any callable on a `Session`; its result travels by a thread-safe future
 threads use one pool. A cancelled job leaves the queue at once, or is interrupted until it ends; its waiter does
 not wait for that. Whatever a job left on its cursor is gone before the next one.
 
+DuckDB heeds an interrupt between steps of a plan, and one step can take minutes (``levenshtein`` of two long texts).
+A job that was told to stop and still runs after a grace is *given up*: it keeps its thread until it ends, another
+takes that thread's place, and the thread that then is one too many ends. A bound holds for that, too; with as many
+threads given up as there may be, new jobs are refused at once.
+
 One lock guards queue, running set and threads; no job, callback or interrupt runs under it.
 """
 
@@ -12,19 +17,36 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from livelake.engine.counters import Counters
 from livelake.engine.door import Interrupted
+from livelake.engine.interrupt import Interrupter
 from livelake.engine.session import Session
 from livelake.errors import BusyError, ClosedError, LivelakeError
 
 T = TypeVar("T")
 
 _CLOSE_SECONDS: Final = 30.0
-"""How long `Pool.close` waits for threads whose statement does not heed an interrupt."""
+"""How long `Pool.close` waits in all for threads that have been told to stop."""
+_GIVEN_UP_SECONDS: Final = 1.0
+"""… and for those that were told long ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class GivingUp:
+    """When a job that was told to stop costs its thread: after ``grace`` seconds, and up to ``most`` threads."""
+
+    interrupter: Interrupter
+    counters: Counters
+    grace: float
+    most: int
+    monotonic: Callable[[], float] = time.monotonic
 
 
 class Job(Future[T], Generic[T]):
@@ -62,18 +84,47 @@ class Job(Future[T], Generic[T]):
             self.set_exception(error)
 
 
-class Pool:
-    """``workers`` threads at most, ``max_waiting`` jobs in the queue at most."""
+class _Overdue:
+    """Looks after one job that was told to stop; the interrupter's thread pokes it."""
 
-    def __init__(self, open_session: Callable[[], Session], *, workers: int, max_waiting: int) -> None:
+    def __init__(self, pool: Pool, job: Job[Any], rule: GivingUp) -> None:
+        self._pool = pool
+        self._job = job
+        self._rule = rule
+        self._until = rule.monotonic() + rule.grace
+
+    def poke(self) -> bool:
+        if not self._pool.runs(self._job):
+            return False
+        if self._rule.monotonic() < self._until:
+            return True
+        self._pool.give_up(self._job)
+        return False
+
+
+class Pool:
+    """``workers`` threads at most, and those given up; ``max_waiting`` jobs in the queue at most. A `Runner`."""
+
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        *,
+        workers: int,
+        max_waiting: int,
+        giving_up: GivingUp | None = None,
+    ) -> None:
         self._open_session = open_session
         self._workers = workers
         self._max_waiting = max_waiting
+        self._giving_up = giving_up
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._queue: deque[Job[Any]] = deque()
         self._running: dict[Job[Any], Session] = {}
+        self._thread_of: dict[Job[Any], threading.Thread] = {}
         self._threads: set[threading.Thread] = set()
+        self._started = 0
+        self._given_up: dict[Job[Any], threading.Thread] = {}
         self._idle = 0
         self._is_closed = False
 
@@ -93,6 +144,11 @@ class Pool:
         return self._workers
 
     @property
+    def stuck(self) -> int:
+        """Jobs that were told to stop, have not within the grace, and still run."""
+        return len(self._given_up)
+
+    @property
     def closed(self) -> bool:
         """Whether it takes no more jobs; what holds a worker for long should end then."""
         return self._is_closed
@@ -103,15 +159,20 @@ class Pool:
         with self._lock:
             if self._is_closed:
                 raise ClosedError("the engine is closed; open another")
-            free = self._workers - len(self._running)  # as many of the queue are about to run
+            threads = self._allowed()
+            free = threads - len(self._running)  # as many of the queue are about to run
+            if self._given_up and threads == len(self._given_up):
+                raise BusyError(
+                    f"the engine is busy: {len(self._given_up)} queries do not heed their interrupt and hold every "
+                    "thread; try again later, or start the process again"
+                )
             if len(self._queue) - free >= self._max_waiting:
                 raise BusyError(
                     f"the engine is busy: {len(self._running)} queries run and {len(self._queue)} wait; "
                     "try again later"
                 )
             self._queue.append(job)
-            if len(self._queue) > self._idle and len(self._threads) < self._workers:
-                self._start_worker()
+            self._start_worker()
             self._arrived.notify()
         return job
 
@@ -141,12 +202,38 @@ class Pool:
             session = self._running.get(job)
             if session is not None:
                 # Under the lock: the worker takes the job out of `_running` under it before its turn ends.
-                session.interrupt()
+                self._interrupt(job, session)
                 return
             if job not in self._queue:
                 return
             self._queue.remove(job)
         job.set_running_or_notify_cancel()
+
+    def stop(self, session: Session) -> None:
+        """Interrupt the job that runs on ``session``, as cancelling it would, but let it say what came of it."""
+        with self._lock:
+            job = next((job for job, used in self._running.items() if used is session), None)
+            if job is not None:
+                self._interrupt(job, session)
+
+    def _interrupt(self, job: Job[Any], session: Session) -> None:
+        session.interrupt()
+        if self._giving_up is not None:
+            self._giving_up.interrupter.add(_Overdue(self, job, self._giving_up))
+
+    def runs(self, job: Job[Any]) -> bool:
+        """Whether the job has a thread, and one that was not given up."""
+        return job in self._running and job not in self._given_up
+
+    def give_up(self, job: Job[Any]) -> None:
+        """Let another thread take the place of this job's, within bounds."""
+        with self._lock:
+            if self._is_closed or not self.runs(job):
+                return
+            self._given_up[job] = self._thread_of[job]
+            self._start_worker()
+        if self._giving_up is not None:
+            self._giving_up.counters.count("given_up")
 
     def verdict(self, error: BaseException) -> BaseException:
         """What the waiter of a job that raised ``error`` is told."""
@@ -169,23 +256,35 @@ class Pool:
             self._queue.clear()
             for session in self._running.values():
                 session.interrupt()
+            late = set(self._given_up.values())
             threads = self._threads - {threading.current_thread()}
             self._arrived.notify_all()
         for job in waiting:
             job.resolve(ClosedError("the engine was closed before the query ran"))
-        for thread in threads:
-            thread.join(_CLOSE_SECONDS)
+        for some, seconds in ((threads - late, _CLOSE_SECONDS), (threads & late, _GIVEN_UP_SECONDS)):
+            until = time.monotonic() + seconds
+            for thread in some:
+                thread.join(max(0.0, until - time.monotonic()))
 
     def __repr__(self) -> str:
         state = "closed, " if self._is_closed else ""
+        stuck = f", {self.stuck} stuck" if self._given_up else ""
         return (
             f"<Pool {state}{self.running} of {self._workers} workers run, "
-            f"{self.waiting} jobs wait (bound {self._max_waiting})>"
+            f"{self.waiting} jobs wait (bound {self._max_waiting}){stuck}>"
         )
 
+    def _allowed(self) -> int:
+        """How many threads there may be at this moment."""
+        more = 0 if self._giving_up is None else min(len(self._given_up), self._giving_up.most)
+        return self._workers + more
+
     def _start_worker(self) -> None:
-        number = len(self._threads) + 1
-        thread = threading.Thread(target=self._work, name=f"livelake-engine-{number}", daemon=True)
+        """One more thread, if a job finds none idle and the bound allows it."""
+        if len(self._queue) <= self._idle or len(self._threads) >= self._allowed():
+            return
+        self._started += 1
+        thread = threading.Thread(target=self._work, name=f"livelake-engine-{self._started}", daemon=True)
         self._threads.add(thread)
         thread.start()
 
@@ -196,13 +295,17 @@ class Pool:
                     job.perform(session)
                 finally:
                     with self._lock:
-                        del self._running[job]
+                        del self._running[job], self._thread_of[job]
+                        self._given_up.pop(job, None)
                     session.end_turn()
                 del job  # its result must not live until the next job
 
     def _next(self, session: Session) -> Job[Any] | None:
         """Wait for a job and begin its turn in one step, so that a cancellation finds it here or there."""
         with self._lock:
+            if len(self._threads) > self._allowed():  # another took its place while it was stuck
+                self._threads.discard(threading.current_thread())
+                return None
             self._idle += 1
             try:
                 while not self._queue:
@@ -213,6 +316,7 @@ class Pool:
                 self._idle -= 1
             job = self._queue.popleft()
             self._running[job] = session
+            self._thread_of[job] = threading.current_thread()
             session.begin_turn()
             return job
 

@@ -16,6 +16,7 @@ import duckdb
 
 from livelake.engine.arrow import drain
 from livelake.engine.door import translate
+from livelake.engine.limits import Caps
 from livelake.engine.quote import literal
 from livelake.engine.result import ArrowData
 
@@ -26,8 +27,9 @@ def sliced(data: ArrowData, offset: int, limit: int) -> ArrowData:
     """The ``limit`` rows from the one after ``offset`` on: fewer at the end, none past it."""
     if offset == 0 and limit >= data.num_rows:
         return data
+    start = min(int(offset), data.num_rows)
     with _holding(data) as database:
-        cut = drain(database.sql(f"FROM {_ROWS} LIMIT {int(limit)} OFFSET {min(int(offset), data.num_rows)}"))
+        cut = drain([database.sql(f"FROM {_ROWS} LIMIT {int(limit)} OFFSET {start}")], Caps())
     return ArrowData(cut.ipc, cut.num_rows, data.columns)  # the types as the query had them
 
 

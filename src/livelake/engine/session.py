@@ -13,26 +13,25 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol, TypeVar
 
 import duckdb
 
-from livelake.engine.arrow import drain
+from livelake.engine.answering import UnkeepableError, answer
 from livelake.engine.counters import Counters
 from livelake.engine.door import FatalError, Interrupted, translate
 from livelake.engine.interrupt import Interrupter
+from livelake.engine.limits import Caps
 from livelake.engine.literals import value_literal
+from livelake.engine.parameters import Parameters, check_parameters, with_values
 from livelake.engine.quote import literal
 from livelake.engine.result import ArrowData
-from livelake.errors import ClosedError, InternalError, LivelakeError, ParameterError, QueryError
+from livelake.errors import ClosedError, InternalError, LivelakeError, LostError, QueryError
 
 T = TypeVar("T")
-Parameters = Mapping[str, Any] | Sequence[Any] | None
-"""Named parameters as a mapping, positional ones as a list or tuple."""
 
-_ROWS: Final = "livelake_rows"  # the temporary view through which a parameterised result is read
 _CHANGES: Final = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
 _WRITES: Final = _CHANGES | {"CREATE", "DROP", "ALTER", "COPY", "CALL", "EXPORT", "VACUUM"}
 _TRACELESS: Final = _CHANGES | {"SELECT", "EXPLAIN"}
@@ -59,8 +58,15 @@ class Host(Protocol):
 
     counters: Counters
     interrupter: Interrupter
-    max_result_bytes: int | None
+    caps: Caps
+    unkeepable: set[str]
+    """Texts whose answer no temporary table can hold; see `answering`. One that is forgotten is found again."""
     generation: int
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether every cursor of now is of no use: `new_cursor` opens everything anew, or says why it cannot."""
+        ...
 
     def new_cursor(self) -> duckdb.DuckDBPyConnection:
         """A private cursor. Raises ClosedError or FatalError."""
@@ -70,8 +76,8 @@ class Host(Protocol):
         """Bring a fresh cursor into the state that every job expects."""
         ...
 
-    def broke(self, error: FatalError) -> None:
-        """Remember that the instance is dead."""
+    def broke(self, error: LivelakeError) -> None:
+        """Remember that the instance is dead, or one of its databases."""
         ...
 
 
@@ -108,16 +114,34 @@ class Session:
         rows = self._fetch(sql, params)
         return rows[0] if rows else None
 
-    def read(self, sql: str, params: Parameters = None, *, rename: Callable[[str], str] | None = None) -> ArrowData:
+    def read(
+        self,
+        sql: str,
+        params: Parameters = None,
+        caps: Caps | None = None,
+        *,
+        rename: Callable[[str], str] | None = None,
+    ) -> ArrowData:
         """The answer to a user's query, read completely. Counted as a read, failed or not.
 
-        ``rename`` gives its columns other names than DuckDB does. Raises QueryError, ParameterError, SourceError,
-        or Interrupted. About 0.7 ms above the query's own cost.
+        ``caps`` are the engine's own unless given. ``rename`` gives its columns other names than DuckDB does. Raises
+        QueryError, ParameterError, SourceError, TooLargeError, or Interrupted. About 0.7 ms above the query's own
+        cost.
         """
         statement = self._one(sql, params)
         self._host.counters.count("reads")
-        limit = self._host.max_result_bytes
-        return self._run(sql, lambda cursor: _read(cursor, statement, params, limit, rename))
+        caps = caps or self._host.caps
+        keep = sql not in self._host.unkeepable
+        try:
+            return self._run(sql, lambda cursor: answer(cursor, statement, params, caps, rename, keep=keep))
+        except UnkeepableError as error:
+            self._is_clean = False
+            if caps.guarded:
+                raise
+            self._host.unkeepable.add(sql)
+            with suppress(QueryError):  # in a transaction, which is lost: whoever began it may begin another
+                return self._run(sql, lambda cursor: answer(cursor, statement, params, caps, rename, keep=False))
+            raise error
 
     def plan(self, sql: str, params: Parameters = None) -> str:
         """The unoptimised logical plan as JSON text, for `reads`; an error is inside of it, not raised.
@@ -131,7 +155,7 @@ class Session:
             literals = {str(name).lower(): value_literal(value) for name, value in values.items()}
             if None not in literals.values():
                 nodes = {name: self._expression(str(written)) for name, written in literals.items()}
-                planned = self._scalar(_PLAN_OF_TREE, json.dumps(_with_values(tree, nodes)))
+                planned = self._scalar(_PLAN_OF_TREE, json.dumps(with_values(tree, nodes)))
                 if not planned.startswith('{"error":true'):
                     return planned
         return self._scalar(_PLAN, sql)
@@ -175,10 +199,13 @@ class Session:
 
     # -- interrupt
 
-    def interrupt(self) -> None:
-        """Stop what runs, and the rest of the turn. Any thread; never waits; without effect when idle."""
+    def interrupt(self, *, between: bool = True) -> None:
+        """Stop what runs, and the rest of the turn. Any thread; never waits; without effect when idle.
+
+        Without ``between``, also without effect between two statements of a turn.
+        """
         with self._gate:
-            if not (self._running or self._in_turn):
+            if not (self._running or (self._in_turn and between)):
                 return
             self._stopped = True
         self._host.counters.count("interrupts")
@@ -206,7 +233,7 @@ class Session:
 
     def refresh(self) -> None:
         """Replace the cursor if an earlier job may have left something on it, or if preparation has changed."""
-        if not self._is_clean or self._generation != self._host.generation:
+        if not self._is_clean or self._generation != self._host.generation or self._host.is_broken:
             self.renew()
 
     def renew(self) -> None:
@@ -217,24 +244,28 @@ class Session:
         fresh = self._host.new_cursor()
         with self._gate:
             old, self._cursor = self._cursor, fresh
-        if old is not None:
-            old.close()
+        _put_down(old)
         self._host.prepare_session(self)
         self._is_clean = True
 
-    def close(self) -> None:
-        """Give the cursor back, once what runs has ended (waits 30 s for that). Closing twice is fine."""
+    def close(self, patience: float = _CLOSE_SECONDS) -> bool:
+        """Give the cursor back, once what runs has ended; whether it has within ``patience`` s. Twice is fine."""
         with self._gate:
             self._is_closed = True
-        if not self._busy.acquire(timeout=_CLOSE_SECONDS):
-            return  # DuckDB does not heed the interrupt; closing under a running statement would crash
+        return self.lose(patience)
+
+    def lose(self, patience: float) -> bool:
+        """Give the cursor back, but not the session: `refresh` gets it another. As `close` otherwise."""
+        if not self._busy.acquire(timeout=patience):
+            return False  # DuckDB does not heed the interrupt; closing under a running statement would crash
         try:
             with self._gate:
                 cursor, self._cursor = self._cursor, None
-            if cursor is not None:
-                cursor.close()
+                self._is_clean = False
+            _put_down(cursor)
         finally:
             self._busy.release()
+        return True
 
     def __enter__(self) -> Session:
         return self
@@ -304,7 +335,7 @@ class Session:
             with self._gate:
                 cursor = self._cursor
                 if cursor is None:
-                    raise ClosedError("this session has no cursor; get one from the engine")
+                    raise LostError("the databases were opened anew meanwhile; try again")
                 if self._stopped and interruptible:
                     raise Interrupted("interrupted before it began")
                 self._running = interruptible
@@ -323,27 +354,9 @@ class Session:
         self._is_clean = False
         if not isinstance(error, Interrupted):
             self._host.counters.count("errors")
-        if isinstance(error, FatalError):
+        if isinstance(error, FatalError | LostError):
             self._host.broke(error)
         return error
-
-
-def check_parameters(needed: set[str], params: Parameters) -> None:
-    """Raise ParameterError unless exactly the needed parameters are given; names compare without case."""
-    if params is None:
-        given = {}
-    elif isinstance(params, Mapping):
-        given = {str(name).lower(): f"${name}" for name in params}
-    else:
-        given = {str(index + 1): f"${index + 1}" for index in range(len(params))}
-    wanted = {name.lower(): f"${name}" for name in needed}
-    missing = [wanted[name] for name in sorted(wanted.keys() - given.keys())]
-    unknown = [given[name] for name in sorted(given.keys() - wanted.keys())]
-    if not (missing or unknown):
-        return
-    takes = ", ".join(wanted[name] for name in sorted(wanted)) or "no parameters"
-    faults = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
-    raise ParameterError(f"the query takes {takes}; {'; '.join(faults)}")
 
 
 def _rows(
@@ -353,25 +366,13 @@ def _rows(
     return cursor.fetchall()
 
 
-def _read(
-    cursor: duckdb.DuckDBPyConnection,
-    statement: duckdb.Statement,
-    params: Parameters,
-    max_bytes: int | None,
-    rename: Callable[[str], str] | None,
-) -> ArrowData:
-    relation = cursor.sql(statement, params=params or None)
-    if relation is None:
-        raise QueryError(f"a {statement.type.name} statement has no rows to read; execute it instead")
-    if not params:
-        return drain(relation, max_bytes=max_bytes, rename=rename)
-    # With parameters DuckDB hands out a materialised relation. To run that, it first prints the whole of it as
-    # text (370 ms for 100,000 rows); read through a view it does not (10 ms). The view lives on this cursor alone.
-    try:
-        return drain(relation.query(_ROWS, f"FROM {_ROWS}"), max_bytes=max_bytes, rename=rename)
-    finally:
-        with suppress(duckdb.Error):  # in an aborted transaction; the cursor is replaced then
-            cursor.execute(f"DROP VIEW IF EXISTS temp.{_ROWS}")
+def _put_down(cursor: duckdb.DuckDBPyConnection | None) -> None:
+    """Close a cursor. A transaction that is open on it is rolled back first: left to the closing, one of a database
+    that DuckDB gave up ends the whole process (seen)."""
+    if cursor is not None:
+        with suppress(duckdb.Error):
+            cursor.execute("ROLLBACK")
+        cursor.close()
 
 
 def _has_rolled_back(cursor: duckdb.DuckDBPyConnection) -> bool:
@@ -380,15 +381,3 @@ def _has_rolled_back(cursor: duckdb.DuckDBPyConnection) -> bool:
     except duckdb.Error:
         return False
     return True
-
-
-def _with_values(node: Any, values: Mapping[str, Any]) -> Any:
-    """The syntax tree with every parameter replaced by the expression of its name."""
-    if isinstance(node, dict):
-        if node.get("class") == "PARAMETER":
-            given = values.get(node["identifier"].lower())
-            return node if given is None else {**given, "alias": node.get("alias", "")}
-        return {key: _with_values(value, values) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_with_values(value, values) for value in node]
-    return node

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from livelake.engine.functions import CHANGING
+from livelake.engine.functions import CHANGING, FILES
 from livelake.engine.session import Session
 from livelake.errors import QueryError
 
 _WORD: Final = re.compile(r"\w+")
+_OPENS: Final = re.compile(r"query|query_table|read_\w+|\w+_(attach|execute|query|scan|scan_pushdown)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,20 @@ def gate(session: Session, sql: str, *, reads_only: bool) -> Statement:
     if reads_only and changing:
         raise QueryError(f"only queries run here, and this one calls {', '.join(changing)}: {sql[:80]!r}")
     return Statement(sql, kind, frozenset(found[0].named_parameters), kind == "SELECT" and not changing)
+
+
+def steers(session: Session, sql: str) -> frozenset[str]:
+    """The table functions in ``sql`` that take a parameter for what they open: a file, a connection, SQL.
+
+    Not seen: what a macro makes of its arguments.
+    """
+    found = [
+        node["function"]
+        for node in nodes(json.loads(session.parse(sql)))
+        if node.get("type") == "TABLE_FUNCTION" and any(each.get("class") == "PARAMETER" for each in nodes(node))
+    ]
+    opening = (str(call["function_name"]).lower() for call in found)
+    return frozenset(name for name in opening if name in FILES or _OPENS.fullmatch(name))
 
 
 def called(parse_json: str) -> frozenset[str]:

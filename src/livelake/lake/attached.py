@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from livelake.clock import Clock
-from livelake.engine import Engine, Reads, Session
+from livelake.engine import Engine, Reads, Session, identifier
 from livelake.errors import LivelakeError, SourceError, UsageError
 from livelake.lake.attachment import Attachment, close_all, is_forgotten, is_swapped
-from livelake.lake.catalog import Catalog, Origin
+from livelake.lake.catalog import Catalog, Log, Origin
 from livelake.lake.footprint import Footprint
 from livelake.lake.provenance import EmbeddedKey, RemoteKey, SourceKey
 from livelake.lake.scout import Scout
@@ -105,6 +105,39 @@ class Attached:
         for name in {table.catalog for table in found.tables} | found.catalogs:
             if name in self.scouts:
                 self.scouts[name].vouch()
+
+    def check_files(self) -> None:
+        """Raise `LostError` if the file of some catalog is gone, or is another one (2 µs each).
+
+        Asked before anything else: SQLite makes an empty file where it finds none, and a write to a file that was
+        taken away is lost.
+        """
+        for each in self.by_name.values():
+            each.check_file()
+
+    def use(self, name: str, session: Session) -> None:
+        """Prepare a fresh cursor: names without a catalog mean the one called ``name``."""
+        self.check_files()
+        session.execute(f"USE {identifier(name)}")
+
+    @property
+    def is_restorable(self) -> bool:
+        """Whether `restore` brings everything back: not what was only in memory."""
+        return all(each.catalog.path or each.catalog.log is not Log.NONE for each in self.by_name.values())
+
+    def restore(self, session: Session) -> None:
+        """Attach everything to a new instance of DuckDB."""
+        for each in self.by_name.values():
+            each.restore(session)
+
+    def folders(self, session: Session) -> list[str] | None:
+        """Where the data of all catalogs lie, and what is attached again later: all that has to be read in files.
+
+        None if that cannot be told: PostgreSQL may have to be attached again, which needs more than files.
+        """
+        if any(each.catalog.log is Log.POSTGRES for each in self.by_name.values()):
+            return None
+        return sorted({folder for each in self.by_name.values() for folder in each.folders(session)})
 
     def bounded(self, found: Reads, footprint: Footprint, ttl: float | None, now: datetime) -> Footprint:
         """``footprint``, which is not kept beyond a declared ttl where no validator shows a change."""

@@ -20,8 +20,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from livelake.engine import Engine, Session, identifier, literal
-from livelake.errors import LivelakeError, LockedError, QueryError, SourceError
-from livelake.lake.catalog import Catalog, Log, Origin, metadata_of
+from livelake.errors import LivelakeError, LockedError, LostError, QueryError, SourceError
+from livelake.lake.catalog import Catalog, Log, Origin, beside, metadata_of, with_setting
 from livelake.lake.credentials import PasswordFile, from_environment, printable
 from livelake.lake.packages import content_version, locate
 from livelake.lake.remote import Copy, EngineSource, HttpSource, Source, WithLogin, bring
@@ -72,6 +72,8 @@ class Attachment:
         self._copies: list[Path] = []
         self._sessions: list[Session] = []
         self._source: Source | None = None
+        self._urls: list[str] = []  # for which the engine was given secrets
+        self._file: tuple[int, int] | None = None  # device and inode of a local catalog, as attached
 
     @property
     def metadata(self) -> str:
@@ -112,6 +114,52 @@ class Attachment:
             self._attach_plain(session)
         else:
             self._attach_lake(session, is_new=self._check_path())
+        self._file = self._identify()
+
+    def restore(self, session: Session) -> None:
+        """Attach to a new instance what was attached to the old one. Raises what `attach` does."""
+        with self._lock:
+            for url in self._urls:
+                from_environment(session, url)
+            if self.catalog.log is Log.NONE:
+                self._check_path()
+                self._attach_plain(session)
+            else:
+                if self.catalog.origin is Origin.LOCAL:
+                    self._check_there()
+                try:
+                    # An empty file is no lake, and none is made of it: what was there is missed, not begun anew.
+                    session.execute(self._statement(self.generation, "CREATE_IF_NOT_EXISTS false"))
+                except (QueryError, SourceError) as error:
+                    raise self._refused(error) from None
+                self._attach_keeper(session)
+            self._file = self._identify()
+
+    def folders(self, session: Session) -> list[str]:
+        """The folders and prefixes that reading this catalog takes: its data, its own file, and copies to come."""
+        catalog = self.catalog
+        found = [] if catalog.path is None else [f"{catalog.path.parent}{os.sep}"]
+        if catalog.origin is not Origin.LOCAL:
+            found.append(f"{self._folder()}{os.sep}")
+        if catalog.is_lake:
+            rows = session.fetchall(
+                f"SELECT value FROM {self.metadata}.ducklake_metadata WHERE key = 'data_path'"
+                f" UNION ALL SELECT data_path FROM {identifier(catalog.name)}.settings()"
+            )
+            found += [str(row[0]) for row in rows if row[0]]
+        return found
+
+    def check_file(self) -> None:
+        """Raise `LostError` if a local catalog's file is gone, or is another one: then all is to be opened anew."""
+        if self._file is None:
+            return
+        self._check_there()
+        if self._identify() != self._file:
+            error = LostError(
+                f"{self.catalog.uri}: the file was replaced by another one; it is opened anew, try again"
+            )
+            self._engine.broke(error)
+            raise error
 
     def again(self, session: Session, generation: int) -> None:
         """Attach the same catalog again, unless that was done since ``generation``. No write may be under way."""
@@ -121,7 +169,8 @@ class Attachment:
 
     def replace(self, path: Path, copied: Copy) -> None:
         """Attach a newer copy of a remote catalog in place of the present one."""
-        with self._lock, self._engine.cursor() as session:
+        # The cursor first: to get one may mean to open everything anew, which wants the lock.
+        with self._engine.cursor() as session, self._lock:
             before = self._target, self._options
             try:
                 self._prepare_frozen(session, path, self.catalog.target.rsplit("/", 1)[0] + "/")
@@ -207,6 +256,8 @@ class Attachment:
         except (QueryError, SourceError) as error:
             raise self._refused(error) from None
         data_path = str(stored[0][0]) if stored else ""
+        if is_new and not catalog.data_path:
+            self._options.pop()  # it is stored now; what is attached later under this path may have another
         if not catalog.data_path and "://" in data_path:
             self._read_through_network(session, data_path)
         elif not catalog.data_path and catalog.path is not None and data_path and not os.path.isabs(data_path):
@@ -216,10 +267,28 @@ class Attachment:
             session.execute(f"DETACH {identifier(catalog.name)}")
             self._options += [f"DATA_PATH {literal(f'{absolute}{os.sep}')}", "OVERRIDE_DATA_PATH true"]
             session.execute(self._statement(0))
-        if catalog.log is Log.SQLITE:
+        self._attach_keeper(session)
+
+    def _attach_keeper(self, session: Session) -> None:
+        catalog = self.catalog
+        if catalog.log is Log.SQLITE and catalog.origin is Origin.LOCAL:
             session.execute(
                 f"ATTACH {literal(str(catalog.path))} AS {identifier(catalog.keeper)} (TYPE sqlite, READ_ONLY)"
             )
+
+    def _check_there(self) -> None:
+        path = self.catalog.path
+        if path is not None and not path.exists():
+            raise LostError(
+                f"{self.catalog.uri}: the file {path} is gone; put it back, reads go on by themselves then"
+            )
+
+    def _identify(self) -> tuple[int, int] | None:
+        path = self.catalog.path
+        if path is None or self.catalog.origin is not Origin.LOCAL:
+            return None
+        found = path.stat()
+        return found.st_dev, found.st_ino
 
     def _attach_frozen(self, session: Session, path: Path, base: str) -> None:
         self._engine.load_extension("ducklake")
@@ -253,7 +322,7 @@ class Attachment:
             stored = session.fetchone(f"SELECT value FROM {peek}.main.ducklake_metadata WHERE key = 'data_path'")
         finally:
             session.execute(f"DETACH {peek}")
-        data_path = self.catalog.data_path or _beside(str(stored[0]) if stored else "", base)
+        data_path = self.catalog.data_path or beside(str(stored[0]) if stored else "", base)
         self._read_through_network(session, data_path)
         self._target = f"{prefix}{path}"
         self._options = ["READ_ONLY", f"DATA_PATH {literal(data_path)}", "OVERRIDE_DATA_PATH true"]
@@ -266,14 +335,14 @@ class Attachment:
         session.execute(self._statement(self.generation + 1))
         self.generation += 1
 
-    def _statement(self, generation: int) -> str:
+    def _statement(self, generation: int, *more: str) -> str:
         """The ATTACH of this catalog; past the first generation in place of what is attached."""
-        options, target, verb = list(self._options), self._target, "ATTACH"
+        options, target, verb = [*self._options, *more], self._target, "ATTACH"
         if generation:
             verb = "ATTACH OR REPLACE"  # which does nothing for a target that is spelled the same
             options.append(f"METADATA_CATALOG {metadata_of(self.catalog.name, generation)}")
             if self.catalog.log is Log.POSTGRES:
-                target = _with(target, "application_name", f"livelake_{generation}")
+                target = with_setting(target, "application_name", f"livelake_{generation}")
             elif generation % 2:
                 folder, slash, name = target.rpartition(os.sep)
                 target = f"{folder}{slash}.{os.sep}{name}"
@@ -285,10 +354,12 @@ class Attachment:
             return self.catalog.target
         if self._password is None:
             self._password = PasswordFile(self.catalog.password)
-        return _with(self.catalog.target, "passfile", self._password.path)
+        return with_setting(self.catalog.target, "passfile", self._password.path)
 
     def _read_through_network(self, session: Session, url: str) -> None:
         if "://" in url:
+            if url not in self._urls:
+                self._urls.append(url)
             self._engine.load_extension("httpfs")
             from_environment(session, url)
 
@@ -312,28 +383,6 @@ class Attachment:
         if isinstance(error, LockedError):
             return error
         return SourceError(f"{self.catalog.uri} cannot be attached as a DuckLake: {printable(str(error))}")
-
-
-def _beside(stored: str, base: str) -> str:
-    """The data path of a catalog that was moved: a local path means the folder of that name beside the catalog."""
-    if "://" in stored:
-        return stored
-    relative = stored.replace("\\", "/").rstrip("/")
-    is_absolute = relative.startswith("/") or re.match(r"[A-Za-z]:/", relative) is not None
-    if is_absolute:
-        here = base + relative.rsplit("/", 1)[-1]
-        if "://" not in base and not os.path.isdir(here) and os.path.isdir(relative):
-            here = relative
-    else:
-        here = base + relative.removeprefix("./")
-    return here.rstrip("/") + "/"
-
-
-def _with(dsn: str, key: str, value: str) -> str:
-    """A PostgreSQL connection string, either form, with one more setting."""
-    if "://" in dsn.split(" ", 1)[0]:
-        return f"{dsn}{'&' if '?' in dsn else '?'}{key}={value}"
-    return f"{dsn} {key}={value}"
 
 
 def close_all(attachments: list[Attachment]) -> None:

@@ -15,6 +15,7 @@ against whatever the working directory happens to be.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from enum import Enum
@@ -175,3 +176,25 @@ def _name(given: str | None, stem: str, uri: str) -> str:
 def metadata_of(name: str, generation: int) -> str:
     """The quoted name under which DuckLake attaches a catalog's own tables, anew for each generation of it."""
     return identifier(f"__ducklake_metadata_{name}" + (f"_{generation}" if generation else ""))
+
+
+def beside(stored: str, base: str) -> str:
+    """The data path of a catalog that was moved: a local path means the folder of that name beside the catalog."""
+    if "://" in stored:
+        return stored
+    relative = stored.replace("\\", "/").rstrip("/")
+    is_absolute = relative.startswith("/") or re.match(r"[A-Za-z]:/", relative) is not None
+    if is_absolute:
+        here = base + relative.rsplit("/", 1)[-1]
+        if "://" not in base and not os.path.isdir(here) and os.path.isdir(relative):
+            here = relative
+    else:
+        here = base + relative.removeprefix("./")
+    return here.rstrip("/") + "/"
+
+
+def with_setting(dsn: str, key: str, value: str) -> str:
+    """A PostgreSQL connection string, either form, with one more setting."""
+    if "://" in dsn.split(" ", 1)[0]:
+        return f"{dsn}{'&' if '?' in dsn else '?'}{key}={value}"
+    return f"{dsn} {key}={value}"

@@ -162,7 +162,7 @@ class Joint:
         with self._arrived:
             session = self._performing.get(future)
             if session is not None:
-                session.interrupt()
+                self._pool.stop(session)
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:

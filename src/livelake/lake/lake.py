@@ -13,14 +13,23 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Self, Unpack, cast
 
 from livelake.cache import AnalyticsCache, Flight, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Session, Statement, gate, identifier
-from livelake.errors import BusyError, ClosedError, ConflictError, QueryError, SourceError
+from livelake.engine import Engine, Limits, Session, Statement, UnkeepableError, identifier
+from livelake.errors import (
+    BusyError,
+    ClosedError,
+    ConflictError,
+    QueryError,
+    RefusedError,
+    SourceError,
+    TooLargeError,
+)
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
 from livelake.lake.attached import REMOTE_INTERVALS, Attached
@@ -30,7 +39,8 @@ from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
 from livelake.lake.provenance import question_hash
-from livelake.lake.question import Query, question, short
+from livelake.lake.question import OWN, Query, Terms, question, short
+from livelake.lake.safety import checked, engine_for, lock, restore
 from livelake.lake.transaction import Targets, Transaction, written
 from livelake.lake.travel import AsOf, Travel, Trip
 from livelake.lake.upkeep import Done, Upkeep, maintain
@@ -42,6 +52,7 @@ from livelake.token import Token
 # Until a flight has pinned its snapshots it depends on every catalog (I2).
 _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
 _NO_KEYS: frozenset[KeyExpr] = frozenset()
+_LIMITS = Limits()
 _CONFLICT_RETRIES = 8
 _COMPACTION_RETRIES = 5
 
@@ -58,8 +69,13 @@ class Lake:
         *,
         clock: Clock = SYSTEM,
         poll_interval: float = 0.25,
+        limits: Limits = _LIMITS,
+        untrusted: bool = False,
     ) -> None:
         self.engine = engine
+        self.limits = limits
+        self.untrusted = untrusted
+        self._terms = Terms(untrusted=True) if untrusted else OWN
         self.attached = attached
         self.catalogs = catalogs = {name: each.catalog for name, each in attached.by_name.items()}
         self.default = default
@@ -76,6 +92,8 @@ class Lake:
         self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval, scouts=attached.scouts.values())
         self._planner = Planner(engine, self.watcher.logs)
         self._travel = Travel(engine, self._planner, self.watcher, default)
+        if attached.is_restorable:
+            engine.recovery(partial(restore, attached, cache))
 
     @classmethod
     async def attach(
@@ -91,8 +109,14 @@ class Lake:
         poll_interval: float = 0.25,
         remote_poll: float | None = None,
         workers: int = 4,
+        limits: Limits = _LIMITS,
+        untrusted: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> Self:
         """Attach ``uri`` as the default catalog, and ``others`` under their names.
+
+        ``limits``: what queries may cost. ``untrusted``: whoever asks is a stranger, see `engine.untrusted`; what can
+        be shut in DuckDB itself is shut, too. ``settings``: DuckDB's; nothing can be set later.
 
         Raises `UsageError` for a URI that is not understood, `SourceError` for a database that is not there or
         cannot be opened, `LockedError` when another process holds it.
@@ -102,15 +126,25 @@ class Lake:
         default = catalogs[0].name
 
         def begin() -> Lake:
-            engine = Engine(workers=workers)
+            engine = engine_for(limits, workers, untrusted=untrusted)
             try:
                 look_every = REMOTE_INTERVALS * poll_interval if remote_poll is None else remote_poll
                 attached = Attached.of(
                     engine, catalogs, read_only=read_only, create=create, clock=clock, look_every=look_every
                 )
-                engine.prepare(lambda session: session.execute(f"USE {identifier(default)}"))
+                engine.prepare(partial(attached.use, default))
+                lock(engine, attached, settings or {}, sealed=untrusted)
                 kept = AnalyticsCache(1_000, None, None, 256 << 20, clock=clock) if cache is None else cache
-                return cls(engine, attached, default, kept, clock=clock, poll_interval=poll_interval)
+                return cls(
+                    engine,
+                    attached,
+                    default,
+                    kept,
+                    clock=clock,
+                    poll_interval=poll_interval,
+                    limits=limits,
+                    untrusted=untrusted,
+                )
             except BaseException:
                 engine.close()
                 raise
@@ -129,14 +163,18 @@ class Lake:
         depends_on: str | Iterable[str] = (),
         ttl: float | None = None,
         as_of: AsOf | None = None,
+        terms: Terms | None = None,
     ) -> Query:
         """A question as the cache knows it. Raises `ParameterError`, `KeyExprError`, and `UsageError` for an
         ``as_of`` that names no snapshot; runs nothing."""
+        terms = terms or self._terms
         keys = key_exprs(depends_on) if depends_on else _NO_KEYS
         key: tuple[Any, ...] = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
-        if as_of:
-            return question((*key, self._travel.key(as_of)), sql, parameters, keys, ttl, dict(as_of))
-        return question(key, sql, parameters, keys, ttl)
+        if terms != self._terms:
+            key = (*key, terms)
+        if as_of:  # last: without it, it is the same question of now
+            return question((*key, self._travel.key(as_of)), sql, parameters, keys, ttl, dict(as_of), terms)
+        return question(key, sql, parameters, keys, ttl, None, terms)
 
     async def query(
         self,
@@ -151,6 +189,9 @@ class Lake:
         stale_while_revalidate: float | None = None,
         stale_if_error: float | None = None,
         timeout: float | None = None,
+        untrusted: bool | None = None,
+        max_rows: int | None = None,
+        max_result_bytes: int | None = None,
     ) -> Result:
         """The answer to one SELECT: from the cache if nothing that it read has changed, else computed once.
 
@@ -160,16 +201,22 @@ class Lake:
         otherwise could not be kept (files, ``now()``).
         ``fresh``: compute now. ``stale_while_revalidate``, ``stale_if_error``: take, marked ``stale``, an answer that
         stopped being fresh at most so many seconds ago, instead of waiting or when the computation fails.
-        ``timeout``: `BusyError` after so many seconds. Raises `QueryError` for SQL that is
+        ``timeout``: `BusyError` after so many seconds. ``untrusted``: the SQL is a stranger's; it may read the tables
+        of this lake and nothing else, or raises `RefusedError`. ``max_rows``, ``max_result_bytes``: `TooLargeError`
+        for more, in place of what the lake was opened with. Raises `QueryError` for SQL that is
         not one SELECT or that DuckDB refuses. Cancelling the caller cancels nobody else's wait.
         """
-        if not_before is None and as_of is None and not fresh:  # the path of a hit
+        terms = None
+        if untrusted is not None or max_rows is not None or max_result_bytes is not None:
+            # A lake that was opened for strangers trusts nobody's SQL.
+            terms = Terms(self.untrusted or bool(untrusted), max_rows, max_result_bytes)
+        if not_before is None and as_of is None and terms is None and not fresh:  # the path of a hit
             keys = key_exprs(depends_on) if depends_on else _NO_KEYS
             key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
             slot = self.cache.peek(key)
             if slot is not None and slot.read_at < self.watcher.blind_at:
                 return Result(slot.value, "hit", slot.read_at - slot.begun_at)
-        asked = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl, as_of=as_of)
+        asked = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl, as_of=as_of, terms=terms)
         left = timeout
         if not_before is not None:
             left = await catch_up(self.watcher, not_before, self._clock, timeout)
@@ -202,8 +249,8 @@ class Lake:
         return None if answer is None else Result(answer, "hit", slot.read_at - slot.begun_at)
 
     async def check(self, sql: str) -> Statement:
-        """That ``sql`` is exactly one SELECT; runs nothing. Raises `QueryError`."""
-        return await self.engine.pool.run(lambda session: gate(session, sql, reads_only=True))
+        """That ``sql`` is one SELECT, whose parameters anybody may choose; runs nothing. Raises `QueryError`."""
+        return await self.engine.pool.run(lambda session: checked(session, sql))
 
     async def fetch(
         self,
@@ -226,11 +273,15 @@ class Lake:
 
         async def run(flight: Flight[Answer]) -> Answer:
             if joint is not None:
-                with contextlib.suppress(
-                    QueryError, SourceError
-                ):  # then by itself, where it is healed and tried again
-                    return await joint.run(lambda session, at: self._read_jointly(session, at, flight, question))
-            return await self.engine.pool.run(lambda session: self._compute(session, flight, question))
+                try:
+                    return await self._jointly(joint, flight, question)
+                except (RefusedError, TooLargeError):
+                    raise
+                except (QueryError, SourceError):
+                    pass  # then by itself, where it is healed and tried again
+            return await self.engine.pool.run(
+                lambda session: self._compute(session, flight, question), deadline=self.limits.deadline
+            )
 
         return await self.cache.fetch(
             question.key,
@@ -252,14 +303,24 @@ class Lake:
     @contextlib.contextmanager
     def _pinned(self, session: Session) -> Iterator[Mapping[str, int]]:
         """A transaction in which every catalog is pinned, and their states."""
+        self.attached.check_files()
         with contextlib.ExitStack() as reading:
             with self.watcher.settled if self._counts_writes else contextlib.nullcontext():
                 counted = self._counted()
-                reading.enter_context(session.transaction())
+                reading.enter_context(session.transaction(read_only=True))
                 at = self._planner.pin(session, counted)
                 if counted:  # DuckDB begins to read a database when it is first looked at
                     session.fetchone("SELECT count(*) FROM system.main.duckdb_schemas()")
             yield at
+
+    async def _jointly(self, joint: Joint, flight: Flight[Answer], question: Query) -> Answer:
+        try:
+            async with asyncio.timeout(self.limits.deadline) as limit:
+                return await joint.run(lambda session, at: self._read_jointly(session, at, flight, question))
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise BusyError(f"{short(question.sql)} ran past its deadline of {self.limits.deadline:g} s") from None
 
     def _read_jointly(
         self, session: Session, at: Mapping[str, int], flight: Flight[Answer], question: Query
@@ -282,11 +343,14 @@ class Lake:
         """The answer, on a worker's thread; read again if rows were moved under it."""
         healed = False
         for _ in range(_COMPACTION_RETRIES):
+            self.attached.check_files()
             generations = self.attached.generations()
             try:
                 counted = self._counted()
-                with session.transaction():
+                with session.transaction(read_only=True):
                     answer, heads = self._read(session, flight, question, counted)
+            except UnkeepableError:
+                continue  # the engine knows better now
             except (QueryError, SourceError) as error:
                 if healed or not self.attached.heal(error, generations):
                     raise self._travel.blame(session, question.as_of, error) from error
@@ -314,7 +378,9 @@ class Lake:
             keep=footprint.why_not is None,
         )
         renaming = {"rename": trip.rename} if trip.as_of else {}
-        data = session.read(trip.sql, question.parameters, **renaming)
+        terms = question.terms
+        caps = self.limits.caps(terms.max_rows, terms.max_result_bytes, guarded=terms.untrusted)
+        data = session.read(trip.sql, question.parameters, caps, **renaming)
         return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC)), trip.heads
 
     def _foresee(self, session: Session, question: Query, counted: Mapping[str, int]) -> Trip:
@@ -338,6 +404,7 @@ class Lake:
         """
 
         def write(session: Session) -> Token:
+            self.attached.check_files()
             targets = written(session, sql, plan=self._counts_writes)
             with contextlib.ExitStack() as committing:
                 with session.transaction():
@@ -418,7 +485,7 @@ class Lake:
 
         def foresee(session: Session) -> Trip:
             counted = self._counted()
-            with session.transaction():
+            with session.transaction(read_only=True):
                 return self._foresee(session, question, counted)
 
         trip = await self.engine.pool.run(foresee)

@@ -139,7 +139,8 @@ class SnapshotLog:
         return str(rows[0][0]) if rows else None
 
     def close(self) -> None:
-        self._held.close()
+        with contextlib.suppress(LivelakeError):
+            self._held.close()
         for session in self._sessions:
             session.close()
 
@@ -230,13 +231,17 @@ class SnapshotLog:
 
     def _rows(self, since: int) -> list[tuple[int, int, str | None, str]]:
         """`_select` on a session of our own, and in its turn."""
+        next_one = self._sessions[1 if self.catalog.log is Log.SQLITE else 0]
+        next_one.refresh()  # which is where everything is opened anew, if DuckDB gave up
+        self._attachment.check_file()
         if self.catalog.log is not Log.SQLITE:
-            return self._select(self._sessions[0], since)
+            return self._select(next_one, since)
         with contextlib.ExitStack() as beginning:
-            beginning.enter_context(self._sessions[1].transaction())
-            rows = self._select(self._sessions[1], since)
+            beginning.enter_context(next_one.transaction())
+            rows = self._select(next_one, since)
             before, self._held = self._held, beginning.pop_all()
-        before.close()
+        with contextlib.suppress(LivelakeError):  # it read only; and everything may have been opened anew meanwhile
+            before.close()
         self._sessions.rotate()
         return rows
 

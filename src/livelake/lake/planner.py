@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 
-from livelake.engine import Engine, Hidden, Reads, Session, Zones, gate, identifier, reads
+from livelake.engine import Engine, Hidden, Reads, Realm, Session, Zones, gate, guard, identifier, reads, refuse
 from livelake.errors import QueryError
 from livelake.lake.footprint import Footprint, Logs, footprint_of
 from livelake.lake.log import SnapshotLog
@@ -28,9 +28,27 @@ class Planner:
         self._plans = Plans()
         self._zones = Zones(engine.time_zone)
 
+    @cached_property
+    def realm(self) -> Realm:
+        """What somebody who is not trusted may name."""
+        return Realm(frozenset(self._logs), self._engine.builtins, self._engine.internal_views)
+
     def forget(self) -> None:
         """Every text is new again."""
         self._plans.forget()
+
+    def admit(self, session: Session, question: Query) -> None:
+        """Raise QueryError for a text that may not be asked. Before it is bound: binding opens files."""
+        if question.terms.untrusted:
+            guard(session, question.sql, self.realm)
+        else:
+            gate(session, question.sql, reads_only=True)
+
+    def accept(self, question: Query, found: Reads) -> None:
+        """Raise QueryError for a plan that shows what may not be asked."""
+        refuse_changes(found)
+        if question.terms.untrusted:
+            refuse(found, self.realm)
 
     def foresee(
         self, session: Session, question: Query, counted: Mapping[str, int], now: datetime
@@ -60,22 +78,23 @@ class Planner:
     def _pin(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
         """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
         sql, parameters = question.sql, question.parameters
-        plan = self._plans.known(sql)
+        untrusted = question.terms.untrusted
+        plan = self._plans.known(sql, untrusted=untrusted)
         if plan is not None:
             pinned = self._snapshots(session, plan.schemas, counted)
             if plan.schemas == self._schemas(pinned):
                 return plan, pinned
-        gate(session, sql, reads_only=True)
+        self.admit(session, question)
         texts = session.texts(sql, parameters)
         # Every catalog: views and macros may lead into one that the text does not name.
         pinned = self.pin(session, counted)
         schemas = self._schemas(pinned)
         found = reads(*texts, heads=pinned, hidden=self.hidden(session, sql, pinned))
-        refuse_changes(found)
+        self.accept(question, found)
         plan = Plan(found, schemas)
         by_value = has_null(parameters) or found.given - self._engine.builtins
         if found.planned and None not in schemas.values() and not by_value:
-            self._plans.remember(sql, plan)
+            self._plans.remember(sql, plan, untrusted=untrusted)
         return plan, pinned
 
     def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:

@@ -28,16 +28,19 @@ class Plans:
     """Bounded memory of plans, least recently used first to go. Safe to call from any thread."""
 
     def __init__(self) -> None:
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple[str, bool], Plan] = OrderedDict()
         self._definitions: tuple[Mapping[str, int | None], Definitions] | None = None
         self._lock = threading.Lock()
 
-    def known(self, sql: str) -> Plan | None:
-        """The plan remembered for a text. Whoever uses it compares ``schemas`` with what was pinned."""
+    def known(self, sql: str, *, untrusted: bool = False) -> Plan | None:
+        """The plan remembered for a text, as asked by somebody trusted or not: what was refused is never remembered.
+
+        Whoever uses it compares ``schemas`` with what was pinned.
+        """
         with self._lock:
-            plan = self._plans.get(sql)
+            plan = self._plans.get((sql, untrusted))
             if plan is not None:
-                self._plans.move_to_end(sql)
+                self._plans.move_to_end((sql, untrusted))
             return plan
 
     def forget(self) -> None:
@@ -53,8 +56,8 @@ class Plans:
                 self._definitions = known = (dict(schemas), Definitions(builtins))
             return known[1]
 
-    def remember(self, sql: str, plan: Plan) -> None:
+    def remember(self, sql: str, plan: Plan, *, untrusted: bool = False) -> None:
         with self._lock:
-            self._plans[sql] = plan
+            self._plans[sql, untrusted] = plan
             if len(self._plans) > _REMEMBERED:
                 self._plans.popitem(last=False)

@@ -10,6 +10,20 @@ from livelake.keys import KeyExpr
 from livelake.lake.parameters import Parameters
 
 
+class Terms(NamedTuple):
+    """On which terms it is asked, where they are not the lake's own: part of the key, too.
+
+    An answer that somebody trusted may have is none for a stranger, and one under a higher cap none under a lower.
+    """
+
+    untrusted: bool = False
+    max_rows: int | None = None
+    max_result_bytes: int | None = None
+
+
+OWN = Terms()
+
+
 class Query(NamedTuple):
     """One thing that can be asked: the same key, the same answer."""
 
@@ -20,6 +34,7 @@ class Query(NamedTuple):
     ttl: float | None
     as_of: Mapping[str, int] | None = None
     """The snapshot at which each of these catalogs is read; None or a catalog that is missing: the newest."""
+    terms: Terms = OWN
 
 
 def has_null(parameters: Parameters) -> bool:
@@ -35,9 +50,10 @@ def question(
     depends_on: frozenset[KeyExpr],
     ttl: float | None,
     as_of: Mapping[str, int] | None = None,
+    terms: Terms = OWN,
 ) -> Query:
     """With values of its own: a caller may change a dict or list later, and the key says what they were."""
-    return Query(key, sql, copy.deepcopy(parameters), depends_on, ttl, as_of)
+    return Query(key, sql, copy.deepcopy(parameters), depends_on, ttl, as_of, terms)
 
 
 def short(sql: str) -> str:

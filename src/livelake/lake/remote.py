@@ -179,6 +179,7 @@ class EngineSource:
     def _row(self, columns: str) -> tuple[Any, ...]:
         row = None
         try:
+            self._session.refresh()  # the databases may have been opened anew
             row = self._session.fetchone(f"SELECT {columns} FROM read_blob(?)", [self._url])
         except LivelakeError as error:
             said = printable(str(error))

@@ -17,13 +17,13 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from livelake.engine import Engine, Reads, Session, TableRef, gate, past_state, reads, travelled, untravelled
+from livelake.engine import Engine, Reads, Session, TableRef, past_state, reads, travelled, untravelled
 from livelake.errors import LivelakeError, QueryError, SnapshotAheadError, SnapshotGoneError, UsageError
 from livelake.keys import catalog as catalog_key
 from livelake.lake.answer import Answer
 from livelake.lake.footprint import Footprint, Logs, footprint_of
 from livelake.lake.log import CountedLog, SnapshotLog
-from livelake.lake.planner import Planner, refuse_changes
+from livelake.lake.planner import Planner
 from livelake.lake.question import Query
 from livelake.lake.watcher import Watcher
 
@@ -121,7 +121,7 @@ class Travel:
         Raises QueryError for a text that cannot be read so, UsageError where a catalog has no such past.
         """
         assert question.as_of is not None
-        gate(session, question.sql, reads_only=True)
+        self._planner.admit(session, question)
         heads = self._planner.pin(session, counted)
         past: dict[str, int] = {}
         for name, number in question.as_of.items():
@@ -184,7 +184,7 @@ class Travel:
         found = reads(plan, session.parse(question.sql), heads={**heads, **past}, hidden=hidden)
         if not found.planned:
             raise QueryError(f"as of {_shown(past)}: {found.reason}")
-        refuse_changes(found)
+        self._planner.accept(question, found)
         if found.catalogs & past.keys() or any(each.startswith("ducklake_") for each in found.unknown):
             raise QueryError(
                 "as_of cannot tell what a catalog said of itself (its snapshots, files, options); leave it out"

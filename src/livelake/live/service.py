@@ -17,6 +17,7 @@ from typing import Any, TypedDict, Unpack
 from livelake.cache import AnalyticsCache, Loaded, Read, Refresher, Slot, Watched
 from livelake.cache.refresh import Touch
 from livelake.clock import SYSTEM, Clock
+from livelake.engine import Limits
 from livelake.errors import ClosedError, LivelakeError, UsageError
 from livelake.events import Bus, LocalBus
 from livelake.invalidation import CacheInvalidator
@@ -55,6 +56,9 @@ class Asked(TypedDict, total=False):
     fresh: bool
     stale_while_revalidate: float | None
     stale_if_error: float | None
+    untrusted: bool | None
+    max_rows: int | None
+    max_result_bytes: int | None
 
 
 class LiveLake(Lake):
@@ -329,6 +333,9 @@ def open(
     remote_poll: float | None = None,
     workers: int = 4,
     clock: Clock = SYSTEM,
+    limits: Limits | None = None,
+    untrusted: bool = False,
+    settings: Mapping[str, str] | None = None,
 ) -> Opening:
     """Open a lake: ``async with livelake.open("ducklake:sqlite:sales.sqlite") as lake: …``.
 
@@ -337,9 +344,11 @@ def open(
     replaces the built-in one.
     With ``create``, a database that is not there is made. ``poll_interval``: seconds between looks at the
     commit logs; ``remote_poll``: between questions to a server whether its catalog has changed (8 of those unless
-    told otherwise). ``workers``: how many queries run at once.
+    told otherwise). ``workers``: how many queries run at once. ``limits``: what an answer and a query may cost, see
+    `Limits`. ``untrusted``: the SQL of every query is a stranger's, and may read the tables of this lake and nothing
+    else. ``settings``: DuckDB's own (``{"TimeZone": "Europe/Berlin"}``); they are locked once the lake is open.
     """
-    settings = {
+    given = {
         "as_name": as_name,
         "others": attach,
         "cache": cache,
@@ -349,5 +358,8 @@ def open(
         "remote_poll": remote_poll,
         "workers": workers,
         "clock": clock,
+        "limits": limits or Limits(),
+        "untrusted": untrusted,
+        "settings": settings,
     }
-    return Opening(uri, bus, settings)
+    return Opening(uri, bus, given)

@@ -15,7 +15,7 @@ import pytest
 import livelake
 from lake.catalogs.conftest import Bench, Publisher
 from livelake.engine import Session
-from livelake.errors import SourceError, UsageError
+from livelake.errors import QueryError, SourceError, UsageError
 from livelake.lake.catalog import Origin, parse
 from livelake.lake.remote import HttpSource, Validator, bring, web_address
 from livelake.lake.scout import Scout
@@ -39,6 +39,18 @@ async def test_a_replaced_file_is_seen_by_itself(remote: Bench) -> None:
             while (await lake.query(COUNT)).rows() != [{"n": 21}]:
                 await asyncio.sleep(0.02)
         assert (await lake.query("FROM people")).status == "hit"
+
+
+async def test_a_lake_that_is_sealed_for_strangers_still_follows_its_server(remote: Bench) -> None:
+    """Copies to come are attached past the lock: their folder is known before it is set."""
+    await remote.publisher.write(*BEGIN)
+    async with remote.open(untrusted=True) as lake:
+        assert (await lake.query(COUNT)).rows() == [{"n": 20}]
+        for n in range(3):
+            await remote.write("INSERT INTO orders SELECT range FROM range(20)")
+            assert (await lake.query("SELECT sum(id) * 0 + count(*) AS n FROM orders")).rows() == [{"n": 40 + 20 * n}]
+        with pytest.raises(QueryError, match="disabled by configuration"), lake.engine.cursor() as session:
+            session.fetchall("FROM glob('/etc/*')")
 
 
 async def test_what_runs_goes_on_with_the_old_file(remote: Bench) -> None:
