@@ -7,6 +7,8 @@ from livelake.engine.connection import Engine
 from livelake.engine.counters import EngineStats
 from livelake.engine.definitions import Definitions
 from livelake.engine.extensions import load
+from livelake.engine.intake import MisfitError, lay, stream, table
+from livelake.engine.logical import parse as parse_type
 from livelake.engine.moments import Step
 from livelake.engine.pool import Job, Pool
 from livelake.engine.quote import identifier, literal
@@ -24,6 +26,7 @@ __all__ = [
     "EngineStats",
     "FileRef",
     "Job",
+    "MisfitError",
     "Parameters",
     "Pool",
     "Reads",
@@ -35,7 +38,11 @@ __all__ = [
     "Zones",
     "gate",
     "identifier",
+    "lay",
     "literal",
     "load",
+    "parse_type",
     "reads",
+    "stream",
+    "table",
 ]

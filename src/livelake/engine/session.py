@@ -171,6 +171,16 @@ class Session:
             self._rollback()
             raise
 
+    @contextmanager
+    def incoming(self, name: str, stream: object) -> Iterator[None]:
+        """Let SQL on this cursor read an Arrow stream as ``name``. A capsule can be read once."""
+        self._run("", lambda cursor: cursor.register(name, stream), is_query=False)
+        try:
+            yield
+        finally:
+            with suppress(LivelakeError):  # an aborted transaction takes the name away by itself
+                self._run("", lambda cursor: cursor.unregister(name), interruptible=False, is_query=False)
+
     # -- interrupt
 
     def interrupt(self) -> None:

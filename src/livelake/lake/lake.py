@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Self, Unpack, cast
+from typing import Any, Self, Unpack, cast
 
 from livelake.cache import AnalyticsCache, Flight, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
 from livelake.engine import Engine, Reads, Session, Statement, gate, identifier
-from livelake.errors import BusyError, ClosedError, ConflictError, QueryError, SourceError
+from livelake.errors import BusyError, ClosedError, QueryError, SourceError
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
 from livelake.lake.attached import Attached
@@ -31,7 +30,9 @@ from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
 from livelake.lake.question import Query, question
-from livelake.lake.transaction import Targets, Transaction, written
+from livelake.lake.retry import again
+from livelake.lake.targets import Targets, written
+from livelake.lake.transaction import Transaction
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why, explain
 from livelake.token import Token
@@ -39,7 +40,6 @@ from livelake.token import Token
 # Until a flight has pinned its snapshots it depends on every catalog (I2).
 _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
 _NO_KEYS: frozenset[KeyExpr] = frozenset()
-_CONFLICT_RETRIES = 8
 _COMPACTION_RETRIES = 5
 
 
@@ -315,20 +315,23 @@ class Lake:
                     committing.enter_context(self.watcher.settled)
                 return self._committed(session, targets)
 
-        healed = False
-        for attempt in range(_CONFLICT_RETRIES):
-            generations = self.attached.generations()
-            try:
-                return await self.engine.writer.run(write)
-            except ConflictError:
-                if attempt + 1 == _CONFLICT_RETRIES:
-                    raise
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
-            except QueryError as error:
-                if healed or not await asyncio.to_thread(self.attached.heal, error, generations, reads=False):
-                    raise
-                healed = True
-        raise AssertionError("unreachable")
+        return await again(lambda: self.engine.writer.run(write), self.attached)
+
+    async def insert(self, table: str, data: Any, *, columns: Sequence[str] | None = None) -> Token:
+        """Insert rows or Arrow data as one commit: all of it or nothing. On return it has been applied here.
+
+        ``data``: an Arrow table or stream, a data frame, a `Result`; or rows, as mappings or, with ``columns``, as
+        sequences, from any iterable. Columns go by name; those not given take their default. A conflict is tried
+        again where the data can be read again (they have a length). No rows are no commit, and an empty token.
+        Raises `UsageError` naming the row and column that do not fit.
+        """
+
+        async def attempt() -> Token:
+            async with self.transaction() as transaction:
+                count = await transaction.insert(table, data, columns=columns)
+            return transaction.token if count and transaction.token is not None else Token()
+
+        return await again(attempt, self.attached, repeatable=hasattr(data, "__len__"))
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
