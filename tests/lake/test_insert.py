@@ -358,7 +358,7 @@ async def test_any_rows_of_any_types_come_back(where: str, tmp_path: Path) -> No
     ("kind", "given", "back"),
     [
         ("DOUBLE", [1, 2.5, True, Decimal("0.1"), "7"], [1.0, 2.5, 1.0, 0.1, 7.0]),
-        ("DECIMAL(20,3)", [2**60 + 1, Decimal("0.125"), 1.5], [Decimal(2**60 + 1), Decimal("0.125"), Decimal("1.5")]),
+        ("DECIMAL(30,3)", [2**60 + 1, Decimal("0.125"), 1.5], [Decimal(2**60 + 1), Decimal("0.125"), Decimal("1.5")]),
         ("BIGINT", [2**60 + 1, 1.0, True, "5"], [2**60 + 1, 1, 1, 5]),
         ("VARCHAR", [1, "x", True, 2.5, date(2024, 1, 1)], ["1", "x", "true", "2.5", "2024-01-01"]),
         ("VARCHAR", [Colour.RED, "a\x00b"], ["red", "a\x00b"]),
@@ -369,7 +369,7 @@ async def test_any_rows_of_any_types_come_back(where: str, tmp_path: Path) -> No
         ("INTEGER[2]", [[1, 2], None, (3, 4)], [(1, 2), None, (3, 4)]),
         ("STRUCT(a INTEGER, b VARCHAR)", [{"a": 1}, {"b": "x"}], [{"a": 1, "b": None}, {"a": None, "b": "x"}]),
         ("JSON", [{"a": [1, None]}, '{"b": 2}'], ['{"a": [1, null]}', '{"b": 2}']),
-        ("TIME WITH TIME ZONE", [time(12, tzinfo=UTC)], ["12:00:00+00"]),
+        ("TIME WITH TIME ZONE", [time(12, tzinfo=UTC)], [time(12, tzinfo=UTC)]),
         ("UHUGEINT", [2**128 - 1, 0], [2**128 - 1, 0]),
         ("BLOB", [bytearray(b"\x00"), memoryview(b"\xff")], [b"\x00", b"\xff"]),
         ("DOUBLE", [math.inf, -0.0], [math.inf, -0.0]),

@@ -7,6 +7,7 @@ from livelake.engine.connection import Engine
 from livelake.engine.counters import EngineStats
 from livelake.engine.definitions import Definitions
 from livelake.engine.extensions import load
+from livelake.engine.filenames import masked
 from livelake.engine.intake import MisfitError, lay, stream, table
 from livelake.engine.logical import parse as parse_type
 from livelake.engine.moments import Step
@@ -41,6 +42,7 @@ __all__ = [
     "lay",
     "literal",
     "load",
+    "masked",
     "parse_type",
     "reads",
     "stream",

@@ -46,3 +46,15 @@ _FORMS: tuple[tuple[type, Callable[[Any], str | None]], ...] = (
 def _joined(opening: str, parts: list[str | None], closing: str) -> str | None:
     known = [part for part in parts if part is not None]
     return opening + ", ".join(known) + closing if len(known) == len(parts) else None
+
+
+def with_values(node: Any, values: Mapping[str, Any]) -> Any:
+    """The syntax tree with every parameter replaced by the expression of its name."""
+    if isinstance(node, dict):
+        if node.get("class") == "PARAMETER":
+            given = values.get(node["identifier"].lower())
+            return node if given is None else {**given, "alias": node.get("alias", "")}
+        return {key: with_values(value, values) for key, value in node.items()}
+    if isinstance(node, list):
+        return [with_values(value, values) for value in node]
+    return node

@@ -23,7 +23,7 @@ from livelake.engine.arrow import drain
 from livelake.engine.counters import Counters
 from livelake.engine.door import FatalError, Interrupted, translate
 from livelake.engine.interrupt import Interrupter
-from livelake.engine.literals import value_literal
+from livelake.engine.literals import value_literal, with_values
 from livelake.engine.quote import literal
 from livelake.engine.result import ArrowData
 from livelake.errors import ClosedError, InternalError, LivelakeError, ParameterError, QueryError
@@ -124,15 +124,26 @@ class Session:
         takes 20 ms to say so. So the values of ``params`` stand in for them: such a plan may hold for these values
         only, see `Reads.given` and beware of NULL, which folds tables away as it does in the query itself.
         """
-        if params and (tree := json.loads(self.parse(sql))) and not tree["error"]:
-            values = params if isinstance(params, Mapping) else {str(n): value for n, value in enumerate(params, 1)}
-            literals = {str(name).lower(): value_literal(value) for name, value in values.items()}
-            if None not in literals.values():
-                nodes = {name: self._expression(str(written)) for name, written in literals.items()}
-                planned = self._scalar(_PLAN_OF_TREE, json.dumps(_with_values(tree, nodes)))
-                if not planned.startswith('{"error":true'):
-                    return planned
+        if params and (tree := self.tree(sql, params)) is not None:
+            planned = self.plan_of(tree)
+            if not planned.startswith('{"error":true'):
+                return planned
         return self._scalar(_PLAN, sql)
+
+    def plan_of(self, tree: Any) -> str:
+        """`plan` of a syntax tree."""
+        return self._scalar(_PLAN_OF_TREE, json.dumps(tree))
+
+    def tree(self, sql: str, params: Parameters = None) -> Any:
+        """`parse`, read, with values in place of parameters. None for no SELECT, and for values without a literal."""
+        tree = json.loads(self.parse(sql))
+        if tree["error"] or not params:
+            return None if tree["error"] else tree
+        values = params if isinstance(params, Mapping) else {str(n): value for n, value in enumerate(params, 1)}
+        literals = {str(name).lower(): value_literal(value) for name, value in values.items()}
+        if None in literals.values():
+            return None
+        return with_values(tree, {name: self._expression(str(written)) for name, written in literals.items()})
 
     def texts(self, sql: str, params: Parameters = None) -> tuple[str, str]:
         """`plan` and `parse` for `reads`, as one statement where there are no parameters."""
@@ -387,15 +398,3 @@ def _has_rolled_back(cursor: duckdb.DuckDBPyConnection) -> bool:
     except duckdb.Error:
         return False
     return True
-
-
-def _with_values(node: Any, values: Mapping[str, Any]) -> Any:
-    """The syntax tree with every parameter replaced by the expression of its name."""
-    if isinstance(node, dict):
-        if node.get("class") == "PARAMETER":
-            given = values.get(node["identifier"].lower())
-            return node if given is None else {**given, "alias": node.get("alias", "")}
-        return {key: _with_values(value, values) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_with_values(value, values) for value in node]
-    return node

@@ -41,6 +41,7 @@ from livelake.token import Token
 _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
 _NO_KEYS: frozenset[KeyExpr] = frozenset()
 _COMPACTION_RETRIES = 5
+_TORN_RETRIES = 3
 
 
 class Lake:
@@ -70,8 +71,9 @@ class Lake:
             SnapshotLog(engine, each) if each.catalog.is_lake else CountedLog(each.catalog)
             for each in attached.by_name.values()
         ]
-        self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval, scouts=attached.scouts.values())
-        self._planner = Planner(engine, self.watcher.logs)
+        scouts = attached.scouts.values()
+        self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval, engine=engine, scouts=scouts)
+        self._planner = Planner(engine, self.watcher.logs, self.watcher.watch_files)
 
     @classmethod
     async def attach(
@@ -230,8 +232,8 @@ class Lake:
         self, session: Session, at: Mapping[str, int], flight: Flight[Answer], question: Query
     ) -> Answer:
         answer = self._read(session, flight, question, {name: at[name] for name in self._counted()})
-        if self._was_compacted(session, answer):
-            raise SourceError(f"the lake was compacted while {_short(question.sql)} ran")
+        if self._was_compacted(session, answer) or self.watcher.files.is_torn(answer.footprint.files):
+            raise SourceError(f"the lake was compacted, or files were written, while {_short(question.sql)} ran")
         return replace(answer, exact=True)
 
     def _counted(self) -> dict[str, int]:
@@ -243,8 +245,8 @@ class Lake:
         return any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog))
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
-        """The answer, on a worker's thread; read again if rows were moved under it."""
-        healed = False
+        """The answer, on a worker's thread; read again if rows were moved, or files written, under it."""
+        healed, torn = False, 0
         for _ in range(_COMPACTION_RETRIES):
             generations = self.attached.generations()
             try:
@@ -256,8 +258,12 @@ class Lake:
                     raise
                 healed = True
                 continue
-            if not self._was_compacted(session, answer):
+            if self._was_compacted(session, answer):
+                continue
+            if not self.watcher.files.is_torn(answer.footprint.files) or torn == _TORN_RETRIES:
+                # One that is written without a pause is torn each time, and its answer not kept.
                 return replace(answer, exact=not self._counts_writes)
+            torn += 1
         raise BusyError(f"the lake was compacted again and again while {_short(question.sql)} ran; try again")
 
     def _read(self, session: Session, flight: Flight[Answer], question: Query, counted: Mapping[str, int]) -> Answer:
@@ -266,7 +272,7 @@ class Lake:
         self.attached.vouch(found)
         until = footprint.valid_until
         flight.pin(
-            footprint.as_of,
+            footprint.pins,
             footprint.depends_on,
             valid_until=None if until is None else until.timestamp(),
             keep=footprint.why_not is None,
@@ -362,6 +368,8 @@ class Lake:
                 if tables is None or tables:
                     versions[name] = self.watcher.wrote(name, tables)
         self.watcher.look()
+        if targets.files:
+            self.watcher.files.look(after_write=True)
         for name, log in self.watcher.logs.items():
             if isinstance(log, SnapshotLog):
                 row = session.fetchone(f"FROM {identifier(name)}.last_committed_snapshot()")

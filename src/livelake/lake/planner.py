@@ -6,25 +6,29 @@ read there. Safe to use from several threads, each with a session of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 
-from livelake.engine import Engine, Reads, Session, Zones, gate, identifier, reads
+from livelake.engine import Definitions, Engine, Reads, Session, Zones, gate, identifier, masked, reads
 from livelake.errors import QueryError
+from livelake.lake.files import Look, is_local
 from livelake.lake.footprint import Footprint, Logs, footprint_of
 from livelake.lake.log import SnapshotLog
 from livelake.lake.plans import Plan, Plans
 from livelake.lake.question import Query, has_null
 from livelake.lake.validity import valid_until
 
+Watch = Callable[[Iterable[str]], tuple[int, Mapping[str, Look]]]
+
 
 class Planner:
-    """Pins and plans. ``logs``: one for each catalog."""
+    """Pins and plans. ``logs``: one for each catalog; ``watch``: looks at the files of these names, from then on."""
 
-    def __init__(self, engine: Engine, logs: Logs) -> None:
+    def __init__(self, engine: Engine, logs: Logs, watch: Watch) -> None:
         self._engine = engine
         self._logs = logs
+        self._watch = watch
         self._plans = Plans()
         self._zones = Zones(engine.time_zone)
 
@@ -43,7 +47,12 @@ class Planner:
         """
         plan, pinned = self._pin(session, question, counted)
         until = valid_until(session, plan.reads.steps, self._zones)
-        return plan.reads, footprint_of(plan.reads, pinned, self._logs, now, question.depends_on, question.ttl, until)
+        names = {file.path for file in plan.reads.files if is_local(file.path)}
+        seen = self._watch(names) if names else None
+        footprint = footprint_of(
+            plan.reads, pinned, self._logs, now, question.depends_on, question.ttl, until=until, seen=seen
+        )
+        return plan.reads, footprint
 
     def pin(self, session: Session, counted: Mapping[str, int]) -> dict[str, int]:
         """The state of every catalog, which this transaction reads from now on."""
@@ -58,19 +67,29 @@ class Planner:
             if plan.schemas == self._schemas(pinned):
                 return plan, pinned
         gate(session, sql, reads_only=True)
-        texts = session.texts(sql, parameters)
         # Every catalog: views and macros may lead into one that the text does not name.
         pinned = self.pin(session, counted)
         schemas = self._schemas(pinned)
         definitions = self._plans.definitions(schemas, self._engine.builtins)
-        found = reads(*texts, heads=pinned, hidden=partial(definitions.hidden, session, sql))
+        found = self._read(session, question, pinned, definitions)
         if found.changes:
             raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
         plan = Plan(found, schemas)
         by_value = has_null(parameters) or found.given - self._engine.builtins
-        if found.planned and None not in schemas.values() and not by_value:
+        if found.planned and None not in schemas.values() and not by_value and not found.files:
             self._plans.remember(sql, plan)
         return plan, pinned
+
+    def _read(self, session: Session, question: Query, pinned: Mapping[str, int], definitions: Definitions) -> Reads:
+        """What a text reads. Files that it names are taken out of the plan first, unless a macro has their name."""
+        sql, parameters = question.sql, question.parameters
+        hidden = partial(definitions.hidden, session, sql)
+        named = masked(session, sql, parameters, self._engine.cursor)
+        if named is not None:
+            shadows = {word for macro in definitions.macros(session) for word in macro.name}
+            if not shadows & {file.function for file in named.files}:
+                return reads(named.plan, named.tree, heads=pinned, hidden=hidden, files=named.files)
+        return reads(*session.texts(sql, parameters), heads=pinned, hidden=hidden)
 
     def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
         pinned: dict[str, int] = {}

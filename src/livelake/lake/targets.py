@@ -8,6 +8,7 @@ from livelake.engine import Session, TableRef, gate, reads
 from livelake.errors import QueryError
 
 _ROWS_ONLY = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
+_DEFINITIONS = frozenset({"CREATE", "DROP", "ALTER"})
 _NOT_DATA = frozenset(
     {"TRANSACTION", "ATTACH", "DETACH", "SET", "VARIABLE_SET", "LOAD", "PREPARE", "EXECUTE", "PRAGMA"}
 )
@@ -15,13 +16,17 @@ _NOT_DATA = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The tables that statements have written, as far as it is known. ``anything``: it is not."""
+    """The tables that statements have written, as far as it is known. ``anything``: it is not.
+
+    ``files``: whether files beside the catalogs may have been written (COPY and its like).
+    """
 
     tables: frozenset[TableRef] = frozenset()
     anything: bool = False
+    files: bool = False
 
     def __or__(self, other: Targets) -> Targets:
-        return Targets(self.tables | other.tables, self.anything or other.anything)
+        return Targets(self.tables | other.tables, self.anything or other.anything, self.files or other.files)
 
     def of(self, catalog: str) -> frozenset[tuple[str, str]] | None:
         """The (schema, table) written in ``catalog``; None if it may be any."""
@@ -39,6 +44,6 @@ def written(session: Session, sql: str, *, plan: bool) -> Targets:
     if kind in _NOT_DATA:
         raise QueryError(f"{kind} changes the session, not data; see transaction() and open(attach=…)")
     if not plan or kind not in _ROWS_ONLY:
-        return Targets(anything=True)
+        return Targets(anything=True, files=kind not in _ROWS_ONLY | _DEFINITIONS)
     found = reads(session.plan(sql), session.parse(sql))
     return Targets(found.targets, anything=not (found.planned and found.targets))
