@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lake.questions import Missing, Question, Rows
-from livelake.engine import Engine
+from livelake.engine import Session
 from livelake.errors import QueryError
+from livelake.lake import Lake
 
 NAMES = tuple(f"{catalog}.{table}" for catalog in "ab" for table in "tu")
 
@@ -39,9 +40,9 @@ class Differs(AssertionError):
 
 @dataclass
 class Ledger:
-    """Claims not yet checked, and what is needed to check them. ``engine`` is for cursors beside the lake."""
+    """Claims not yet checked, and what is needed to check them. ``lake`` is for cursors of its engine."""
 
-    engine: Engine
+    lake: Lake
     story: list[str]
     claims: list[Claim] = field(default_factory=list)
     defined: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
@@ -76,20 +77,18 @@ class Ledger:
     def travel(self, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], Rows | None]:
         """What the tables held: (``a.t``, snapshot) → rows; None where there was no such table."""
         held: dict[tuple[str, int], Rows | None] = {}
-        with self.engine.cursor() as session, session.transaction():
-            for name, at in sorted(wanted):
-                catalog, table = name.split(".")
-                try:
-                    rows = session.fetchall(
-                        f"SELECT to_json(x)::VARCHAR FROM (FROM {catalog}.main.{table} AT (VERSION => {at})) AS x"
-                    )
-                except QueryError as error:
-                    if "does not exist" not in str(error):
-                        raise
-                    held[name, at] = None
-                else:
-                    held[name, at] = [json.loads(row[0]) for row in rows]
-        return held
+        for _ in range(5):
+            generations = self.lake.attached.generations()
+            try:
+                with self.lake.engine.cursor() as session, session.transaction():
+                    for name, at in sorted(wanted - held.keys()):
+                        held[name, at] = _rows(session, name, at)
+            except QueryError as error:  # what DuckLake remembers of inlined rows, another process has flushed
+                if not self.lake.attached.heal(error, generations):
+                    raise
+            else:
+                return held
+        raise Differs("the past cannot be read")
 
     def defined_at(self, versions: Mapping[str, int]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -154,3 +153,18 @@ class Ledger:
             f"  gave {claim.rows} as of {dict(claim.as_of)}, begun at {dict(claim.begun)}\n  {why}\n"
             f"  definitions: {self.defined}\n{tail}"
         )
+
+
+def _rows(session: Session, name: str, at: int) -> Rows | None:
+    catalog, table = name.split(".")
+    try:
+        found = session.fetchall(
+            f"SELECT to_json(x)::VARCHAR FROM (FROM {catalog}.main.{table} AT (VERSION => {at})) AS x"
+        )
+    except QueryError as error:
+        if "No snapshot found" in str(error):
+            raise Differs(f"an answer names a snapshot that is not there: {error}") from None
+        if f"Table with name {table} does not exist" not in str(error):
+            raise
+        return None
+    return [json.loads(row[0]) for row in found]

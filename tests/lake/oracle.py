@@ -21,6 +21,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class World:
     other: asyncio.subprocess.Process | None = None
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.lake.engine, self.story)
+        self.ledger = Ledger(self.lake, self.story)
 
     # ---------------------------------------------------------------- steps
 
@@ -150,9 +151,8 @@ class World:
             "no column": f"ALTER TABLE {source} DROP COLUMN c",
             "replace": f"CREATE OR REPLACE TABLE {source} AS SELECT i::INTEGER AS k, {least} AS v FROM range(3) r(i)",
             "rename": f"ALTER TABLE {source} RENAME TO gone",
-            "rename back": f"ALTER TABLE {catalog}.main.gone RENAME TO {table}",
         }
-        what = self.chance.choices(list(changes), [4, 4, 2, 2, 1, 1, 3])[0]
+        what = self.chance.choices(list(changes), [4, 4, 3, 1, 1, 1])[0]
         step = self.note(f"redefine {changes[what]}")
         try:
             if what in ("w", "m"):
@@ -165,6 +165,10 @@ class World:
             return
         self.story.append(f"       {step} committed {token!r}")
         self.counts["redefinitions"] += 1
+        if what == "rename":  # and back, or from here on most questions would be refused
+            await self.ask(self.question())
+            self.note(f"redefine gone to {source}")
+            await again(lambda: self.lake.execute(f"ALTER TABLE {catalog}.main.gone RENAME TO {table}"))
 
     async def tidy(self, catalog: str) -> None:
         what = self.chance.choice(["flush_inlined_data", "merge_adjacent_files", "rewrite_data_files"])
@@ -240,15 +244,15 @@ class World:
             steps.append(self.elsewhere())
         if chance.random() < 0.08:
             steps.append(self.cancel(any_question(chance)))
-        steps += [self.ask(self.question()) for _ in range(chance.randrange(12))]
+        steps += [self.ask(self.question()) for _ in range(chance.randrange(24))]
         chance.shuffle(steps)
         await asyncio.gather(*steps)
 
     def question(self) -> Question:
         """Often one that was asked before: what is kept is what may be wrong."""
         if not self.often or self.chance.random() < 0.05:
-            self.often = [any_question(self.chance) for _ in range(8)]
-        return self.chance.choice(self.often) if self.chance.random() < 0.85 else any_question(self.chance)
+            self.often = [any_question(self.chance) for _ in range(6)]
+        return self.chance.choice(self.often) if self.chance.random() < 0.92 else any_question(self.chance)
 
     async def run(self, steps: int) -> None:
         await self.prepare()
@@ -305,6 +309,18 @@ async def _run(seed: int, steps: int, bug: str | None) -> tuple[int, Counter[str
                 return world.steps, world.counts, None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def again(attempt: Callable[[], Awaitable[Any]]) -> None:
+    """Until no other process is in the way."""
+    while True:
+        try:
+            await attempt()
+        except (QueryError, ConflictError, SourceError) as error:
+            if "does not exist" in str(error):  # the other process has replaced it, or brought it back
+                return
+        else:
+            return
 
 
 async def _end(world: World) -> None:

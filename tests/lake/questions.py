@@ -127,4 +127,7 @@ def any_source(chance: random.Random) -> Source:
 def any_question(chance: random.Random) -> Question:
     kinds = ["total", "rows", "groups", "extra", "both", "join", "folded"]
     kind = chance.choices(kinds, [5, 3, 3, 1, 3, 2, 1])[0]
-    return Question(kind, any_source(chance), any_source(chance), chance.randrange(2))
+    source = any_source(chance)
+    if kind == "extra" and source.kind != "table":
+        kind = "total"
+    return Question(kind, source, any_source(chance), chance.randrange(2))

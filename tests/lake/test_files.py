@@ -11,14 +11,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -563,13 +563,14 @@ def parquet_bytes(value: int) -> bytes:
         return Path(folder, "p").read_bytes()
 
 
-async def run_machine(tmp_path: Path, ticks: Ticks, examples: int) -> None:
+async def run_machine(tmp_path: Path, ticks: Ticks, examples: int, phases: Collection[Phase] = tuple(Phase)) -> None:
     shm = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="livelake-files-", dir=shm if shm.is_dir() else tmp_path))
     loop = asyncio.get_running_loop()
     options = settings(
         max_examples=examples,
         stateful_step_count=25,
+        phases=phases,
         deadline=None,
         derandomize=True,
         database=None,
@@ -596,4 +597,4 @@ async def test_the_search_finds_a_stamp_that_is_trusted_too_young(
     """The negative control."""
     monkeypatch.setattr(files, "_is_settled", lambda *_: True)
     with pytest.raises(AssertionError, match="is none of"):
-        await run_machine(tmp_path, Ticks(monkeypatch), 300)
+        await run_machine(tmp_path, Ticks(monkeypatch), 300, [Phase.generate])

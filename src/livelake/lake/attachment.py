@@ -79,6 +79,11 @@ class Attachment:
         return metadata_of(self.catalog.name, self.generation)
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written to it through this process."""
+        return self._read_only
+
+    @property
     def identity(self) -> str:
         """What is attached, as far as it tells apart answers to one question. Shows no secret."""
         catalog = self.catalog

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Self, Unpack, cast
@@ -30,11 +31,10 @@ from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
 from livelake.lake.question import Query, question
-from livelake.lake.retry import again
-from livelake.lake.targets import Targets, written
 from livelake.lake.transaction import Transaction
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why, explain
+from livelake.lake.writer import Writer
 from livelake.token import Token
 
 # Until a flight has pinned its snapshots it depends on every catalog (I2).
@@ -73,6 +73,7 @@ class Lake:
         ]
         scouts = attached.scouts.values()
         self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval, engine=engine, scouts=scouts)
+        self._writer = Writer(engine, attached, self.watcher, counts_writes=self._counts_writes)
         self._planner = Planner(engine, self.watcher.logs, self.watcher.watch_files)
 
     @classmethod
@@ -313,15 +314,7 @@ class Lake:
         rolled back, one that was committing may have been committed.
         """
 
-        def write(session: Session) -> Token:
-            targets = written(session, sql, plan=self._counts_writes)
-            with contextlib.ExitStack() as committing:
-                with session.transaction():
-                    session.execute(sql, parameters)
-                    committing.enter_context(self.watcher.settled)
-                return self._committed(session, targets)
-
-        return await again(lambda: self.engine.writer.run(write), self.attached)
+        return await self._writer.execute(sql, parameters)
 
     async def insert(self, table: str, data: Any, *, columns: Sequence[str] | None = None) -> Token:
         """Insert rows or Arrow data as one commit: all of it or nothing. On return it has been applied here.
@@ -332,20 +325,11 @@ class Lake:
         Raises `UsageError` naming the row and column that do not fit.
         """
 
-        async def attempt() -> Token:
-            async with self.transaction() as transaction:
-                count = await transaction.insert(table, data, columns=columns)
-            return transaction.token if count and transaction.token is not None else Token()
+        return await self._writer.insert(table, data, columns)
 
-        return await again(attempt, self.attached, repeatable=hasattr(data, "__len__"))
-
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block."""
-        async with Transaction(
-            self.engine.writer, self._committed, self.watcher.settled, plan=self._counts_writes
-        ) as transaction:
-            yield transaction
+        return self._writer.transaction()
 
     async def maintain(self, statements: Sequence[str]) -> None:
         """Run a lake's upkeep (flush, merge, expire, clean up) on the writer's lane, outside of a transaction.
@@ -353,29 +337,7 @@ class Lake:
         For statements that change no answer; their snapshots are seen like any other.
         """
 
-        def run(session: Session) -> None:
-            for sql in statements:
-                session.execute(sql)
-
-        await self.engine.writer.run(run)
-
-    def _committed(self, session: Session, targets: Targets) -> Token:
-        """What this session has just committed, applied here. Runs on the writer's thread."""
-        versions: dict[str, int] = {}
-        for name, log in self.watcher.logs.items():
-            if isinstance(log, CountedLog):
-                tables = targets.of(name)
-                if tables is None or tables:
-                    versions[name] = self.watcher.wrote(name, tables)
-        self.watcher.look()
-        if targets.files:
-            self.watcher.files.look(after_write=True)
-        for name, log in self.watcher.logs.items():
-            if isinstance(log, SnapshotLog):
-                row = session.fetchone(f"FROM {identifier(name)}.last_committed_snapshot()")
-                if row and row[0] is not None:
-                    versions[name] = int(row[0])
-        return Token(versions=versions)
+        await self._writer.maintain(statements)
 
     # ---------------------------------------------------------------- explaining
 

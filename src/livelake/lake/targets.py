@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from livelake.engine import Session, TableRef, gate, reads
 from livelake.errors import QueryError
+from livelake.token import Token
 
 _ROWS_ONLY = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
 _DEFINITIONS = frozenset({"CREATE", "DROP", "ALTER"})
@@ -33,6 +34,14 @@ class Targets:
         if self.anything:
             return None
         return frozenset((table.schema, table.table) for table in self.tables if table.catalog == catalog)
+
+
+@dataclass(slots=True)
+class Work:
+    """What a transaction has written, told by whoever writes; and its token, once it is committed and applied."""
+
+    targets: Targets = field(default_factory=Targets)
+    token: Token = field(default_factory=Token)
 
 
 def written(session: Session, sql: str, *, plan: bool) -> Targets:

@@ -19,7 +19,7 @@ from livelake.engine import Pool, Session
 from livelake.errors import ClosedError, QueryError
 from livelake.lake.insert import Insertion
 from livelake.lake.parameters import Parameters
-from livelake.lake.targets import Targets, written
+from livelake.lake.targets import Targets, Work, written
 from livelake.token import Token
 
 # How often a lane that is held by an open block looks whether it is to close.
@@ -40,18 +40,12 @@ class Transaction:
     """Made by `Lake.transaction`; for one task at a time."""
 
     def __init__(
-        self,
-        lane: Pool,
-        committed: Callable[[Session, Targets], Token],
-        settled: AbstractContextManager[object],
-        *,
-        plan: bool,
+        self, lane: Pool, committing: Callable[[Session], AbstractContextManager[Work]], *, plan: bool
     ) -> None:
         self.token: Token | None = None
         """What a later read may demand; set once the block has been left and committed."""
         self._lane = lane
-        self._committed = committed
-        self._settled = settled  # held while it is committed and applied
+        self._committing = committing
         self._plan = plan
         self._steps: queue.SimpleQueue[tuple[_Step | None, Future[Any]]] = queue.SimpleQueue()
         self._ended: asyncio.Future[Token] | None = None
@@ -114,32 +108,32 @@ class Transaction:
 
     def _serve(self, session: Session, begun: Future[None]) -> Token:
         """The lane's side: one transaction, steps as they come."""
-        with contextlib.ExitStack() as committing:
-            self._take_steps(session, begun, committing)
-            return self._committed(session, self._targets)
-
-    def _take_steps(self, session: Session, begun: Future[None], committing: contextlib.ExitStack) -> None:
-        with session.transaction():
+        with self._committing(session) as work:
             begun.set_result(None)
-            while True:
-                try:
-                    step, future = self._steps.get(timeout=_CLOSE_CHECK)
-                except queue.Empty:
-                    if self._lane.closed:
-                        raise ClosedError("the lake was closed while a transaction was open") from None
-                    continue
-                if step is None:
-                    future.set_result(None)
-                    break
-                if step is _roll_back:
-                    raise _RolledBack
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    future.set_result(step(session))
-                except BaseException as error:
-                    future.set_exception(error)
-            committing.enter_context(self._settled)
+            self._take_steps(session)
+            work.targets = self._targets
+        return work.token
+
+    def _take_steps(self, session: Session) -> None:
+        """Until the block is left; leaving it by an error raises."""
+        while True:
+            try:
+                step, future = self._steps.get(timeout=_CLOSE_CHECK)
+            except queue.Empty:
+                if self._lane.closed:
+                    raise ClosedError("the lake was closed while a transaction was open") from None
+                continue
+            if step is None:
+                future.set_result(None)
+                break
+            if step is _roll_back:
+                raise _RolledBack
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(step(session))
+            except BaseException as error:
+                future.set_exception(error)
 
     async def __aenter__(self) -> Self:
         begun: Future[None] = Future()
