@@ -312,14 +312,10 @@ async def _run(seed: int, steps: int, bug: str | None) -> tuple[int, Counter[str
 
 
 async def again(attempt: Callable[[], Awaitable[Any]]) -> None:
-    """Until no other process is in the way."""
-    while True:
-        try:
+    """As long as another process is in the way."""
+    for _ in range(20):
+        with contextlib.suppress(QueryError, ConflictError, SourceError):
             await attempt()
-        except (QueryError, ConflictError, SourceError) as error:
-            if "does not exist" in str(error):  # the other process has replaced it, or brought it back
-                return
-        else:
             return
 
 
