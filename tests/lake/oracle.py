@@ -238,7 +238,7 @@ class World:
             steps += [self.write(catalog) for _ in range(chance.choice([1, 1, 2]))]
         elif roll < 0.70:
             steps.append(self.redefine(catalog))
-        elif roll < 0.74:
+        elif roll < 0.78:
             steps.append(self.tidy(catalog))
         if chance.random() < 0.18:
             steps.append(self.elsewhere())
@@ -250,7 +250,7 @@ class World:
 
     def question(self) -> Question:
         """Often one that was asked before: what is kept is what may be wrong."""
-        if not self.often or self.chance.random() < 0.05:
+        if not self.often or self.chance.random() < 0.02:
             self.often = [any_question(self.chance) for _ in range(6)]
         return self.chance.choice(self.often) if self.chance.random() < 0.92 else any_question(self.chance)
 

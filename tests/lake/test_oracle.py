@@ -44,7 +44,7 @@ def test_i1_every_fresh_answer_equals_time_travel() -> None:
     """20,000 steps."""
     done, happened = search(range(1, WORLDS + 1), STEPS)
     assert done >= WORLDS * STEPS
-    each_kind_happened(happened, 100)
+    each_kind_happened(happened, 30)
 
 
 @pytest.mark.stress
@@ -53,7 +53,7 @@ def test_i1_every_fresh_answer_equals_time_travel_for_long() -> None:
     """200,000 steps."""
     done, happened = search(range(1_000, 1_040), 5_000)
     assert done >= 200_000
-    each_kind_happened(happened, 1_000)
+    each_kind_happened(happened, 300)
 
 
 @pytest.mark.timeout(300)
