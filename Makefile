@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check format bench stress browser clean help
+.PHONY: demo test check format bench stress browser nchan clean help
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -48,7 +48,7 @@ format: $(VENV)/.dev  ## rewrite the code in house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.bench  ## every question in benchmarks/, as ratios (BENCH="hit apply --quick" for some)
+bench: $(VENV)/.bench nchan  ## every question in benchmarks/, as ratios (BENCH="hit apply --quick" for some)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 stress: $(VENV)/.dev  ## long searches, soaks and faults
@@ -61,6 +61,14 @@ browser:
 	       && echo "installing Debian's chromium for the browser tests …" \
 	       && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "no chromium here and no right to install it: the browser tests will be skipped by name"
+
+# nginx and nchan, which benchmarks/fanout.py compares with. Not there: a row that says so.
+nchan:
+	@[ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 \
+	       && echo "installing Debian's nginx and nchan for benchmarks/fanout.py …" \
+	       && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx libnginx-mod-nchan >/dev/null; } \
+	  || echo "no nchan here and no right to install it: fanout has no baseline"
 
 clean:  ## remove everything that make has made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .detangle

@@ -21,6 +21,10 @@ QUESTIONS = (
     "correctness",
     "first_path",
     "bus",
+    "fanout",
+    "http_hit",
+    "page",
+    "commit_stale",
 )
 
 

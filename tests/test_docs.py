@@ -17,7 +17,7 @@ DEFINED = {
 }
 
 
-@pytest.mark.parametrize("document", ["seed-map.md", "invariants.md"])
+@pytest.mark.parametrize("document", ["seed-map.md", "invariants.md", "security.md"])
 def test_every_test_and_file_that_is_named_exists(document: str) -> None:
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
     named = re.findall(r"`([^`\s]+)`", text)
@@ -44,5 +44,25 @@ def test_what_is_said_of_dashboards_loads(tmp_path: Path) -> None:
     folder = tmp_path.rename(tmp_path.with_name("dashboard"))
     (dashboard,) = dashboards(folder)
     assert dashboard.queries["a"].params["limit"].step == 5
-    described = {"title", "description", "chart", "params.NAME", "span", "refresh", "depends_on"}
+    described = {"title", "description", "chart", "params.NAME", "span", "refresh", "depends_on", "http"}
     assert set(re.findall(r"`([\w.]+)`", "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE)))) == described
+
+
+def test_the_tokens_and_the_query_of_the_security_page_are_what_they_claim(tmp_path: Path) -> None:
+    from datetime import UTC, datetime
+
+    from livelake import web
+
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    ((tokens,), (sql,)) = [re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("tokens", "sql")]
+    (tmp_path / "tokens").write_text(tokens)
+    found = web.Tokens.from_file(tmp_path / "tokens")
+    ada, bob, both = [line.split()[1] for line in tokens.splitlines()[1:]]
+    now = datetime(2026, 12, 30, tzinfo=UTC)
+    claims = [identity.claims if (identity := found.whose(each, now)) else None for each in (ada, bob, both)]
+    assert claims == [{"user": "ada", "tenant": "Acme Corp"}, {"user": "bob", "tenant": "Globex"}, {}]
+    assert found.whose(bob, datetime(2026, 12, 31, tzinfo=UTC)) is None
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "orders.sql").write_text(sql)
+    query = web.dashboards(tmp_path / "mine")[0].queries["orders"]
+    assert query.bind({}, claims[0]) == {"tenant": "Acme Corp"}

@@ -10,7 +10,10 @@ are mapped once, at the door of the library that raises them, with ``raise … f
     │   ├── QueryError         SQL that is refused, or that DuckDB cannot run
     │   ├── ParameterError     a query parameter that is missing, unknown or of the wrong type
     │   ├── ConfigError        a dashboard folder or setting; names file and line
+    │   ├── ForbiddenError     what is asked for is not for whoever asks
     │   ├── NotFoundError      no query, dashboard, table or snapshot of that name
+    │   │   ├── SnapshotGoneError    a snapshot that has been expired
+    │   │   └── SnapshotAheadError   a snapshot that has not been committed yet
     │   └── ClosedError        used after close
     ├── SourceError          whoever runs the data: a file, catalog, lock, network
     │   ├── LockedError        another process holds the database file
@@ -58,8 +61,34 @@ class ConfigError(UsageError):
         self.line = line
 
 
+class ForbiddenError(UsageError):
+    """What is asked for is not for whoever asks: a claim is missing, or nobody says who asks."""
+
+
 class NotFoundError(UsageError, LookupError):
     """Nothing of that name; the message lists what there is."""
+
+
+class SnapshotGoneError(NotFoundError):
+    """The snapshot that was asked for has been expired; ``oldest`` is what is left, ``catalog`` where."""
+
+    def __init__(self, catalog: str, snapshot: int, oldest: int) -> None:
+        super().__init__(
+            f"snapshot {snapshot} of {catalog} has been expired; the oldest that can be read is {oldest}, "
+            "and without as_of the newest is"
+        )
+        self.catalog, self.snapshot, self.oldest = catalog, snapshot, oldest
+
+
+class SnapshotAheadError(NotFoundError):
+    """The snapshot that was asked for has not been committed yet; ``head`` is the newest, ``catalog`` where."""
+
+    def __init__(self, catalog: str, snapshot: int, head: int) -> None:
+        super().__init__(
+            f"snapshot {snapshot} of {catalog} is ahead of its newest, {head}; to wait for a write, hand its token "
+            "to not_before"
+        )
+        self.catalog, self.snapshot, self.head = catalog, snapshot, head
 
 
 class ClosedError(UsageError):

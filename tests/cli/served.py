@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 PATIENCE = 45.0
-SECRET = "open-sesame"
+SECRET = "open-sesame-open-sesame"
 EVENT = {"aggregate_type": "Todo", "aggregate_id": "42", "event_type": "Done"}
 
 

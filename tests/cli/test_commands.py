@@ -13,6 +13,8 @@ import socket
 import subprocess
 import sys
 import textwrap
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -362,6 +364,26 @@ async def test_serve_serves_until_it_is_stopped(start: Any, fetch: Callable[[str
     assert (serving.returncode, output, errors) == (0, "", "")
 
 
+async def test_serve_holds_as_many_viewers_as_it_is_told_and_leaves_streams_as_they_are(
+    start: Any, tmp_path: Path
+) -> None:
+    await fill(SQLITE, tmp_path)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "livelake.toml").write_text('attach = { sales = "ducklake:sqlite:../sales.sqlite" }')
+    (tmp_path / "shop" / "orders.sql").write_text("SELECT count(*) AS orders FROM sales.main.orders")
+    serving = start("serve", "shop", "--port", "0", "--max-viewers", "1", "--no-compress")
+    url = re.search(r"http://\S+", serving.stdout.readline())[0] + "live/shop"  # type: ignore[index]
+    with urllib.request.urlopen(
+        urllib.request.Request(url, headers={"Accept-Encoding": "gzip"}), timeout=45
+    ) as viewer:
+        assert viewer.headers["content-encoding"] is None
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(url, timeout=45)
+        assert (refused.value.code, refused.value.headers["retry-after"]) == (503, "1")
+    serving.send_signal(signal.SIGTERM)
+    serving.communicate(timeout=45)
+
+
 @pytest.mark.parametrize(
     "command", [(), ("demo",), ("init",), ("export",), ("serve",), ("query",), ("watch",), ("why",)]
 )
@@ -381,3 +403,28 @@ def test_help_and_version_of_the_real_command(run: Any) -> None:
     assert (misunderstood.returncode, misunderstood.stdout) == (2, "")
     assert "No such command" in misunderstood.stderr
     assert textwrap.dedent(misunderstood.stderr).startswith("Usage: livelake")
+
+
+# ---------------------------------------------------------------- why, declared; maintain
+
+
+async def test_why_takes_what_a_query_may_declare(run: Any, tmp_path: Path) -> None:
+    await fill(SQLITE, tmp_path)
+    sql = "SELECT now() AS n, count(*) AS c FROM orders"
+    never = run("why", SQLITE, sql)
+    assert "never kept: it depends on the moment: now" in never.stdout
+    kept = run("why", SQLITE, sql, "--ttl", "60", "--depends-on", "events/Todo/**")
+    assert "kept: fresh" in kept.stdout
+    assert "depends on events/Todo/**" in kept.stdout
+
+
+async def test_maintain_tells_what_it_did_and_what_it_cannot(run: Any, tmp_path: Path) -> None:
+    await fill(SQLITE, tmp_path)
+    done = run("maintain", SQLITE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sales: 3 rows flushed into files\n", "")
+    assert run("maintain", SQLITE).stdout == "there was nothing to do\n"
+    dry = run("maintain", SQLITE, "--dry-run", "--no-flush", "--no-rewrite", "--no-merge")
+    assert dry.stdout == "there was nothing to do\n"
+    await fill("sales.duckdb", tmp_path)
+    assert "tidies itself" in failed(run("maintain", "sales.duckdb"))
+    assert "'a week' is not a span of time" in failed(run("maintain", SQLITE, "--expire-after", "a week"))

@@ -18,6 +18,7 @@ import pytest
 from livelake.cli import samples
 from livelake.cli.samples import CoreRow, ProcessRow, Sample, SystemRow
 from livelake.cli.telemetry import Sampler
+from livelake.lake.upkeep import STEPS, pieces
 from livelake.testing import ManualClock
 
 Pair = namedtuple("Pair", "read_bytes write_bytes")
@@ -351,6 +352,25 @@ def numbered(number: int) -> Sample:
     return Sample(replace(base, time=time, number=number), cores, processes)
 
 
+class Plain:
+    """A connection as upkeep wants it."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def fetchall(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql).fetchall()
+
+
+def tidy(lake: duckdb.DuckDBPyConnection) -> None:
+    """One round of the demo's upkeep, for which all that is there has outlived its grace."""
+    options, now = samples.upkeep(), datetime.now(UTC) + timedelta(days=1)
+    for step in STEPS:
+        if step in options.steps:
+            for work in pieces(step, "machine", "__ducklake_metadata_machine", options, now, times_are_text=True):
+                work(Plain(lake))
+
+
 def test_the_rows_of_a_sample_fit_the_tables(lake: duckdb.DuckDBPyConnection, clock: ManualClock) -> None:
     sample = Sampler(clock).sample()
     transact(lake, samples.commit(sample))
@@ -390,8 +410,7 @@ def test_rows_files_and_snapshots_stay_bounded(
         processes = tuple(replace(row, time=time) for row in base.processes)
         transact(lake, samples.commit(Sample(system, cores, processes)))
         if number % 12 == 0:
-            for sql in samples.upkeep():
-                lake.execute(sql).fetchall()
+            tidy(lake)
             files.append(len(list(tmp_path.glob("files/**/*.parquet"))))
             snapshots.append(scalar(lake, "SELECT count(*) FROM machine.snapshots()"))
             rows.append(scalar(lake, "SELECT count(time) FROM machine.main.cpu"))
@@ -409,22 +428,19 @@ def test_rows_files_and_snapshots_stay_bounded(
 
 def test_a_reader_that_has_begun_finishes_through_two_rounds(lake: duckdb.DuckDBPyConnection) -> None:
     transact(lake, [statement for number in range(1, 141) for statement in samples.inserts(numbered(number))])
-    for sql in samples.upkeep():
-        lake.execute(sql).fetchall()
+    tidy(lake)
     with lake.cursor() as reader:
         batches = reader.execute("SELECT core FROM machine.main.cpu").to_arrow_reader(512)
         seen = batches.read_next_batch().num_rows
         for number in (780, 840):  # the whole file is past its time
             transact(lake, samples.commit(numbered(number)))
-            for sql in samples.upkeep():
-                lake.execute(sql).fetchall()
+            tidy(lake)
         seen += sum(batch.num_rows for batch in batches)
     assert seen == 140 * 16
     assert scalar(lake, "SELECT count(time) FROM machine.main.cpu") == 2 * 16
 
 
 def test_upkeep_of_a_new_lake_does_nothing(lake: duckdb.DuckDBPyConnection) -> None:
-    for sql in samples.upkeep():
-        lake.execute(sql).fetchall()
+    tidy(lake)
     transact(lake, samples.commit(numbered(1)))
     assert scalar(lake, "SELECT count(time) FROM machine.main.system") == 1

@@ -235,7 +235,7 @@ async def test_workers_may_serve_no_database_at_all(start: Any, tmp_path: Path) 
         (["--connect", "tcp/127.0.0.1:1"], "cannot open Zenoh at tcp/127.0.0.1:1"),
         (["--workers", "2", "--bus", "zenoh", "--connect", "tcp/127.0.0.1:1"], "cannot open Zenoh"),
         (["--publish-token", "two words"], "visible ASCII"),
-        (["--publish-tokens", "none"], "none: the tokens cannot be read"),
+        (["--tokens", "none"], "none: the tokens cannot be read"),
     ],
 )
 async def test_what_cannot_be_is_one_line(

@@ -124,3 +124,17 @@ def test_a_value_that_duckdb_has_no_type_for_is_a_parameter_error(session: Sessi
 )
 def test_each_class_of_error_has_one_of_ours(error: Exception, expected: type[LivelakeError]) -> None:
     assert type(translate(error, "SELECT 1")) is expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Failed to delete snapshots in DuckLake: database is locked",
+        "Failed to delete inlined file deletions after flush: database is locked",
+        "Failed to delete flushed inlined data in DuckLake from table t: … ERROR:  could not serialize access due to "
+        "concurrent update",
+    ],
+)
+def test_a_procedure_of_ducklake_that_lost_to_another_process_can_be_tried_again(message: str) -> None:
+    assert type(translate(duckdb.Error(message), "SELECT 1")) is ConflictError
+    assert type(translate(duckdb.Error(message.replace("Failed to", "I would")), "SELECT 1")) is QueryError

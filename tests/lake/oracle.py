@@ -188,7 +188,7 @@ class World:
 
     async def _maintain(self, step: int, *statements: str) -> None:
         try:
-            await self.lake.maintain(statements)
+            await self.lake.administer(statements)
         except LivelakeError as error:
             self.story.append(f"       {step} refused: {error}")
             self.counts["maintenance refused"] += 1

@@ -142,7 +142,7 @@ async def test_compaction_makes_nothing_stale(ducklake: LiveLake) -> None:
     await ducklake.execute("DELETE FROM orders WHERE region = 'north'")
     before, _ = await total(ducklake)
     head = ducklake.watcher.heads()["sales"]
-    await ducklake.maintain(
+    await ducklake.administer(
         [
             "SELECT count(*) FROM ducklake_flush_inlined_data('sales')",
             "SELECT count(*) FROM ducklake_merge_adjacent_files('sales')",
@@ -156,7 +156,7 @@ async def test_compaction_makes_nothing_stale(ducklake: LiveLake) -> None:
 
 async def test_a_flush_under_a_read_loses_no_rows(ducklake: LiveLake, monkeypatch: pytest.MonkeyPatch) -> None:
     """I1: on SQLite a transaction that is pinned before a flush, and reads after it, misses the rows that moved."""
-    await ducklake.maintain(["SELECT count(*) FROM ducklake_flush_inlined_data('sales')"])
+    await ducklake.administer(["SELECT count(*) FROM ducklake_flush_inlined_data('sales')"])
     for n in range(30):
         await ducklake.execute(f"INSERT INTO orders VALUES ('r', {n})")
     right, _ = await total(ducklake)
@@ -190,7 +190,7 @@ async def test_what_shows_how_a_lake_is_stored_moves_with_a_compaction(ducklake:
     for n in range(3):
         await ducklake.execute(f"INSERT INTO orders SELECT 'r', {n} FROM range(20)")
     await ducklake.query(sql)
-    await ducklake.maintain(["SELECT count(*) FROM ducklake_merge_adjacent_files('sales')"])
+    await ducklake.administer(["SELECT count(*) FROM ducklake_merge_adjacent_files('sales')"])
     await asyncio.to_thread(ducklake.watcher.look)
     assert (await ducklake.query(sql)).rows() == (await ducklake.query(sql, fresh=True)).rows()
 

@@ -39,7 +39,7 @@ async def test_expiring_what_was_seen_drops_nothing(ducklake: LiveLake) -> None:
     await ducklake.execute("INSERT INTO people VALUES ('x')")
     await ducklake.query(COUNT)
     head = ducklake.watcher.heads()["sales"]
-    await ducklake.maintain(
+    await ducklake.administer(
         [f"SELECT count(*) FROM ducklake_expire_snapshots('sales', versions => range(0, {head}))"]
     )
     await look(ducklake)

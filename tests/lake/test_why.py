@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pytest
+
+import livelake
+import livelake.catalogs
 from livelake.live import LiveLake
 
 TOTAL = "SELECT sum(amount) AS total FROM orders"
@@ -29,7 +34,7 @@ async def test_what_a_commit_meant_is_told_before_and_after_the_present_answer(d
     await ducklake.query(TOTAL)
     head = ducklake.watcher.heads()["sales"]
     await ducklake.execute("INSERT INTO people VALUES ('Grace')")
-    await ducklake.maintain(["SELECT count(*) FROM ducklake_flush_inlined_data('sales')"])
+    await ducklake.administer(["SELECT count(*) FROM ducklake_flush_inlined_data('sales')"])
     ducklake.watcher.look()
     why = await ducklake.why(TOTAL)
     assert [(each.snapshot, each.kept, each.because) for each in why.verdicts[:2]] == [
@@ -107,3 +112,30 @@ async def test_the_dict_is_json_and_says_what_the_text_says(ducklake: LiveLake) 
     assert told["verdicts"][0].keys() == {"catalog", "snapshot", "kept", "because"}
     assert "events/Todo/**" in told["depends_on"]
     assert "depends on events/Todo/**" in str(why)
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "memory"])
+async def test_a_plain_database_says_which_write_dropped_an_answer(tmp_path: Path, kind: str) -> None:
+    uri = f"{tmp_path}/sales.duckdb" if kind == "duckdb" else ":memory:"
+    async with livelake.open(uri, as_name="sales") as lake:
+        await lake.execute("CREATE TABLE orders (amount INTEGER)")
+        await lake.execute("CREATE TABLE people (name VARCHAR)")
+        await lake.query(TOTAL)
+        await lake.execute("INSERT INTO people VALUES ('Ada')")
+        assert str((await lake.why(TOTAL)).verdicts[0]) == "sales 3: kept: elsewhere"
+        await lake.execute("INSERT INTO orders VALUES (1)")
+        why = await lake.why(TOTAL)
+        assert [str(verdict) for verdict in why.verdicts[:3]] == [
+            "sales 4: dropped: sales.main.orders",
+            "sales 3: kept: elsewhere",
+            "sales 2: dropped: a statement that may have changed anything",
+        ]
+        assert "dropped: by sales 4, which changed sales.main.orders; computed" in str(why)
+
+
+async def test_the_keys_say_where_each_table_comes_from(ducklake: LiveLake) -> None:
+    result = await ducklake.query(TOTAL)
+    why = await ducklake.why(TOTAL)
+    (key,) = livelake.catalogs.keys(ducklake, result, TOTAL)
+    assert why.keys == (str(key),)
+    assert f"known as {key}" in str(why)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import livelake
-from livelake.errors import BusyError, ClosedError, QueryError
+from livelake.errors import BusyError, ClosedError, QueryError, SnapshotAheadError, SourceError
 from livelake.events import Event, LocalBus
 from livelake.keys import KeyExpr
+from livelake.lake.log import SnapshotLog
 from livelake.live import LiveLake
 from livelake.token import Token
 
@@ -69,6 +70,57 @@ async def test_a_closed_lake_says_so(tmp_path: Path) -> None:
         pass
     with pytest.raises(ClosedError):
         await lake.query("SELECT 1", not_before=Token(positions={"x": 1}))
+
+
+@pytest.mark.parametrize("token", [None, Token()], ids=["plain", "not_before"])
+async def test_a_cancellation_that_meets_the_answer_is_not_swallowed(
+    lake: LiveLake, token: Token | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`asyncio.wait_for` of Python 3.11 returns the answer then, and the caller runs on as if not cancelled."""
+    read = await lake.fetch(lake.ask("SELECT 1 AS a"))
+    for turns in range(8):
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def fetch(*_: object, gate: asyncio.Future[None] = gate, **__: object) -> object:
+            await gate
+            return read
+
+        monkeypatch.setattr(lake, "fetch", fetch)
+        asking = asyncio.create_task(lake.query("SELECT 2 AS a", not_before=token, timeout=PATIENCE))
+        for _ in range(8):
+            await asyncio.sleep(0)
+        gate.set_result(None)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        was_cancelled = asking.cancel()
+        await asyncio.wait((asking,))
+        assert asking.cancelled() == was_cancelled, turns
+
+
+async def test_a_lake_that_went_back_has_lost_the_write(tmp_path: Path) -> None:
+    catalog = tmp_path / "sales.sqlite"
+    uri = f"ducklake:sqlite:{catalog}"
+    async with livelake.open(uri) as writer:
+        await writer.execute("CREATE TABLE orders (id INTEGER)")
+    async with livelake.open(uri) as writer, livelake.open(uri, poll_interval=0.02) as reader:
+        token = await writer.execute("INSERT INTO orders VALUES (1)")
+        then = {"sales": token.versions["sales"]}
+        assert (await reader.query("FROM orders", not_before=token)).rows() == [{"id": 1}]
+        assert (await reader.query("FROM orders", as_of=then)).rows() == [{"id": 1}]
+        log = reader.watcher.logs["sales"]
+        await writer.execute("DELETE FROM orders")
+        # What restoring a backup comes to for who has the file open: the newest snapshots are gone.
+        for table, column in (("ducklake_snapshot", "snapshot_id"), ("ducklake_snapshot_changes", "snapshot_id")):
+            await writer.administer(
+                [f"DELETE FROM __ducklake_metadata_sales.{table} WHERE {column} >= {then['sales']}"]
+            )
+        await asyncio.to_thread(reader.watcher.look)
+        assert isinstance(log, SnapshotLog)
+        assert log.head < then["sales"]
+        with pytest.raises(SourceError, match=r"sales went back from \d+ to \d+ .*is lost; write it again"):
+            await reader.query("FROM orders", not_before=token)
+        with pytest.raises(SnapshotAheadError):
+            await reader.query("FROM orders", as_of=then)
 
 
 class _Blind(LocalBus):

@@ -17,10 +17,12 @@ import pytest
 from livelake import __version__, web
 from livelake.errors import BusyError, ClosedError, ConfigError, InternalError, QueryError, SourceError
 from livelake.live import LiveLake, State
+from livelake.token import Token
 from livelake.web import App
-from livelake.web.api import is_known, status_of
+from livelake.web.caching import is_known
 from livelake.web.draw import draw
 from livelake.web.pages import PanelView
+from livelake.web.problems import status_of
 
 
 @pytest.fixture
@@ -251,17 +253,17 @@ async def test_every_kind_of_value_has_its_json(client: httpx.AsyncClient) -> No
 
 async def test_headers_say_where_an_answer_comes_from(client: httpx.AsyncClient, lake: LiveLake) -> None:
     first = await client.get("/queries/totals")
-    assert re.fullmatch(r'"[0-9a-f]{32}-json"', first.headers["etag"])  # strong
+    assert re.fullmatch(r'"[0-9a-f]{32}-json-[0-9a-f]{6}"', first.headers["etag"])  # strong
     assert first.headers["cache-control"] == "no-cache"
-    assert first.headers["cache-status"] == "livelake; fwd=miss; stored"
-    assert first.headers["livelake-as-of"] == f"shop={lake.watcher.heads()['shop']}"
+    assert first.headers["cache-status"] == 'livelake; fwd=miss; stored; key="totals"'
+    assert Token.parse(first.headers["livelake-as-of"]) == Token(lake.watcher.heads())
     assert first.headers["livelake-computed-at"].endswith("+00:00")
     again = await client.get("/queries/totals")
-    assert again.headers["cache-status"] == "livelake; hit"
+    assert again.headers["cache-status"] == 'livelake; hit; key="totals"'
     assert again.headers["etag"] == first.headers["etag"]
     await client.get("/queries/clock")
     clock = await client.get("/queries/clock")
-    assert clock.headers["cache-status"] == "livelake; fwd=bypass"
+    assert clock.headers["cache-status"] == 'livelake; fwd=bypass; key="clock"'
 
 
 async def test_who_has_the_answer_is_told_so_until_it_changes(client: httpx.AsyncClient, lake: LiveLake) -> None:
@@ -338,7 +340,7 @@ async def test_sql_that_fails_is_a_problem_and_works_again_when_mended(
 ) -> None:
     assert (await client.get("/queries/people")).status_code == 200
     await lake.execute("ALTER TABLE people RENAME TO persons")
-    assert "people does not exist" in refused(await client.get("/queries/people"), 500)
+    assert "the query failed" in refused(await client.get("/queries/people"), 500)
     await lake.execute("ALTER TABLE persons RENAME TO people")
     assert (await client.get("/queries/people")).json() == [{"name": "Ada"}]
 
@@ -399,7 +401,7 @@ async def test_a_fault_of_ours_is_told_to_the_log_and_not_to_the_client(
 
 
 async def test_a_server_on_loopback_answers_to_its_own_names_only(lake: LiveLake, app: App) -> None:
-    app.hosts = frozenset({"localhost", "[::1]"})
+    app.guard.hosts = frozenset({"localhost", "[::1]"})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000") as client:
         for host in ("localhost", "LOCALHOST:80", "[::1]:9", "[::1]"):
             assert (await client.get("/healthz", headers={"Host": host})).status_code == 200
@@ -423,7 +425,8 @@ async def test_a_blind_lake_is_not_healthy(
     answer = await client.get("/healthz")
     monkeypatch.undo()
     assert answer.status_code == 503
-    assert (answer.json()["status"], answer.json()["failure"]) == ("blind", "the disk is gone")
+    assert answer.json()["status"] == "blind"
+    assert "the server's log says why" in answer.json()["failure"]  # who is not on this machine learns no more
 
 
 async def test_the_pages_files_are_kept_for_their_version_only(client: httpx.AsyncClient) -> None:
@@ -466,12 +469,13 @@ GARBAGE = [
 
 async def test_an_id_that_is_not_ours_means_nothing_was_seen(app: App) -> None:
     channel = app.channels.enter(app.dashboards["misc"], {name: {} for name in ("types", "clock", "needs")})
-    channel.number = 3
+    broadcast = channel.broadcast
+    broadcast.number = 3
     for garbage in GARBAGE:
-        assert channel.resume(garbage.format(epoch=channel.epoch)) == 0, garbage[:20]
-    assert channel.resume(None) == 0
-    assert channel.resume(f"{channel.epoch}-2") == 2
-    assert channel.resume(f"{channel.epoch}-99") == 3  # not ahead of what there is: nothing would ever come
+        assert broadcast.resume(garbage.format(epoch=broadcast.epoch)) == 0, garbage[:20]
+    assert broadcast.resume(None) == 0
+    assert broadcast.resume(f"{broadcast.epoch}-2") == 2
+    assert broadcast.resume(f"{broadcast.epoch}-99") == 3  # not ahead of what there is: nothing would ever come
     app.channels.leave(channel)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from livelake.errors import ConfigError, ParameterError, QueryError
+from livelake.lake import Upkeep
 from livelake.web.folder import CacheDefaults, Dashboard, Query, load
 from livelake.web.parameters import Parameter
 
@@ -624,3 +625,44 @@ def test_a_choice_from_rows_is_a_text_of_a_bounded_length(write: Any) -> None:
     assert made.parse("anything at all") == "anything at all"
     with pytest.raises(ParameterError, match="at most 1000 characters"):
         made.parse("x" * 1_001)
+
+
+# ---------------------------------------------------------------- upkeep
+
+
+def test_a_catalog_in_a_package_stands_where_it_stands(write: Write) -> None:
+    root = write(toml='attach = { space = "embedded:frozenlake/data/space.db" }', a="SELECT 1")
+    assert one(root).attach == {"space": "embedded:frozenlake/data/space.db"}
+
+
+def test_upkeep_is_for_the_lakes_that_are_written_here(write: Write) -> None:
+    attach = (
+        '[attach]\nspace = "ducklake:sqlite:space.sqlite"\nplain = "x.duckdb"\n'
+        'far = "ducklake:https://example.org/far.db"\nshipped = "embedded:frozenlake/space.db"\n'
+    )
+    schedule = one(write(toml=attach + '[maintain]\nevery = "90s"', a="SELECT 1")).maintain
+    assert schedule is not None
+    assert (schedule.every, schedule.catalogs) == (timedelta(seconds=90), ("space",))
+    assert schedule.upkeep == Upkeep()
+    told = one(write(toml=attach + '[maintain]\nevery = "1h"\nexpire_after = "2d"\nkeep = 9', a="SELECT 1")).maintain
+    assert told is not None
+    assert (told.upkeep.expire_after, told.upkeep.keep) == (timedelta(days=2), 9)
+
+
+@pytest.mark.parametrize(
+    ("toml", "line", "says"),
+    [
+        ("[maintain]\nexpire_after = '7d'", 1, 'maintain wants every = "1h"'),
+        ("[maintain]\nevery = 'often'", 2, "'often' is not a span of time"),
+        ("[maintain]\nevery = '0s'", 2, "a second at least"),
+        ("[maintain]\nevery = 60", 2, "maintain.every must be a text"),
+        ("[maintain]\nevery = '1h'\nkeep = 0", 3, "maintain.keep must be a whole number from 1"),
+        ("[maintain]\nevery = '1h'\nalone = 'yes'", 3, "maintain.alone must be true or false"),
+        ("[maintain]\nevery = '1h'\nexpire = '7d'", 3, "unknown key 'maintain.expire'"),
+        ("[attach]\nx = 'x.duckdb'\n[maintain]\nevery = '1h'", 3, "nothing to tidy"),
+    ],
+)
+def test_upkeep_that_cannot_be_is_told_with_its_line(write: Write, toml: str, line: int, says: str) -> None:
+    root = write(toml=toml, a="SELECT 1")
+    found = refused(root)
+    assert (found.line, says in str(found)) == (line, True), found

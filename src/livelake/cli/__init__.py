@@ -16,6 +16,7 @@ from livelake import __version__
 from livelake.cli.demo import demo
 from livelake.cli.export import export
 from livelake.cli.init import init
+from livelake.cli.maintain import maintain
 from livelake.cli.publish import publish
 from livelake.cli.query import query, watch, why
 from livelake.cli.router import router
@@ -31,7 +32,7 @@ def cli() -> None:
     """Answers of a DuckDB or DuckLake database: cached, provably fresh, pushed to whoever is watching."""
 
 
-for command in (demo, init, serve, export, query, watch, why, publish, tail, router):
+for command in (demo, init, serve, export, query, watch, why, maintain, publish, tail, router):
     cli.add_command(command)
 
 

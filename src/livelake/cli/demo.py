@@ -19,8 +19,8 @@ import click
 
 import livelake
 from livelake.cli import samples
+from livelake.cli.access import allowed_hosts
 from livelake.cli.ending import run, stoppable
-from livelake.cli.serve import allowed_hosts
 from livelake.cli.telemetry import Sampler
 from livelake.errors import LivelakeError, SourceError
 from livelake.live import LiveLake
@@ -35,7 +35,7 @@ _PERIOD = 1.0
 @click.option(
     "--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="Another if it is taken."
 )
-@click.option("--insecure", is_flag=True, help="Allow other machines to watch this one: there is no log-in yet.")
+@click.option("--insecure", is_flag=True, help="Allow other machines to watch this one.")
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep the lake here.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 def demo(host: str, port: int, insecure: bool, folder: Path | None, no_browser: bool) -> None:
@@ -97,7 +97,7 @@ async def _begin(lake: LiveLake, sampler: Sampler) -> None:
     async with lake.transaction() as transaction:
         for sql in samples.SCHEMA:
             await transaction.execute(sql)
-    await lake.maintain(samples.options(os.cpu_count() or 1))
+    await lake.administer(samples.options(os.cpu_count() or 1))
     await asyncio.to_thread(sampler.sample)
     await asyncio.sleep(0.2)
     await _commit(lake, sampler)

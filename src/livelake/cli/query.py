@@ -123,15 +123,19 @@ def _terminal() -> tuple[int | None, int]:
 @_uri
 @_sql
 @_param
+@click.option("--ttl", type=click.FloatRange(0, min_open=True), help="Seconds for which files and now() may be kept.")
+@click.option("--depends-on", multiple=True, metavar="KEYEXPR", help="Events that it depends on. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-def why(uri: str, sql: str, params: tuple[str, ...], as_json: bool) -> None:
+def why(
+    uri: str, sql: str, params: tuple[str, ...], ttl: float | None, depends_on: tuple[str, ...], as_json: bool
+) -> None:
     """Say what a query reads, at which versions, and what the latest commits meant for its answer."""
     values = bind(params)
 
     async def explain() -> str:
         async with livelake.open(uri, read_only=uri != ":memory:", create=False) as lake:
-            await lake.query(sql, values)
-            explained = await lake.why(sql, values)
+            await lake.query(sql, values, ttl=ttl, depends_on=depends_on)
+            explained = await lake.why(sql, values, ttl=ttl, depends_on=depends_on)
             return json.dumps(explained.as_dict(), indent=2, default=str) if as_json else str(explained)
 
     click.echo(asyncio.run(explain()))

@@ -1,15 +1,17 @@
 """A sample as rows, the tables that they go into, and the rules that keep a lake of them small. Pure.
 
 Nothing here knows a connection, a thread or a task. Each sample is one commit: run `commit(sample)` in one
-transaction. Every `UPKEEP_EVERY` commits, run `upkeep()` outside of any. What that keeps bounded, with the traps
+transaction. Every `UPKEEP_EVERY` commits, hand `upkeep()` to `Lake.maintain`. What that keeps bounded, with the traps
 that shaped it, stands at `commit`.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
+
+from livelake.lake import Upkeep
 
 Statement: TypeAlias = tuple[str, list[object]]
 """SQL and its positional parameters."""
@@ -21,6 +23,8 @@ KEEP_MINUTES = 10
 KEEP_SNAPSHOTS = 300
 """Five minutes at a commit a second: how long a poller or a reader may hold on to one."""
 UPKEEP_EVERY = 60
+GRACE_SECONDS = 30
+"""Less than a round: what fell out of use in one is removed by the next."""
 INLINED_ROWS = 10
 
 SCHEMA: tuple[str, ...] = (
@@ -168,20 +172,12 @@ def retention(sample: Sample) -> list[Statement]:
     ]
 
 
-def upkeep() -> list[str]:
-    """Every `UPKEEP_EVERY` commits, in this order, on one connection, with no transaction open there or in
-    readers (see `commit`). 0.1 s.
-
-    Never CHECKPOINT a lake: it may invalidate the whole DuckDB instance. Snapshots are expired by number,
-    because a SQLite catalog compares ``older_than`` as text and expires everything of the same day. The list
-    must not be NULL (an internal error) or empty (a syntax error); 0 has always gone before. What falls out of
-    use now is scheduled, and removed by the next round: clean-up comes first.
-    """
-    return [
-        f"SELECT count(*) FROM ducklake_cleanup_old_files('{CATALOG}', cleanup_all => true)",
-        f"SELECT count(*) FROM ducklake_flush_inlined_data('{CATALOG}')",
-        "SET VARIABLE livelake_expired = (SELECT coalesce(list(snapshot_id), [0]) "
-        f"FROM {CATALOG}.snapshots() WHERE snapshot_id < "
-        f"(SELECT max(snapshot_id) FROM {CATALOG}.snapshots()) - {KEEP_SNAPSHOTS})",
-        f"SELECT count(*) FROM ducklake_expire_snapshots('{CATALOG}', versions => getvariable('livelake_expired'))",
-    ]
+def upkeep() -> Upkeep:
+    """One round every `UPKEEP_EVERY` commits (0.1 s); see `commit`. No merging: retention drops whole files."""
+    nothing = timedelta(0)
+    return Upkeep(
+        steps=frozenset({"flush", "expire", "clean"}),
+        expire_after=nothing,
+        keep=KEEP_SNAPSHOTS + 1,
+        grace=timedelta(seconds=GRACE_SECONDS),
+    )

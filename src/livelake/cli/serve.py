@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import ipaddress
 import logging
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from livelake.cli.access import access_options, allowed_hosts, sessions, tokens
 from livelake.cli.bus import DEFAULT_ENDPOINT, BusSettings, credentials, login_options
 from livelake.cli.ending import run, stoppable
 from livelake.errors import UsageError
@@ -23,19 +22,16 @@ if TYPE_CHECKING:
 
     from livelake import web
     from livelake.cli.serving import Serving
-    from livelake.web.tokens import Tokens
 
 log = logging.getLogger("livelake.serve")
 
 _SECONDS = click.FloatRange(0.01, 3_600)
-_TOKEN = "LIVELAKE_PUBLISH_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @click.command(short_help="Serve a folder of .sql files as live dashboards.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
-@click.option("--insecure", is_flag=True, help="Allow other machines to read everything: there is no log-in yet.")
 @click.option(
     "--poll-interval",
     default=0.25,
@@ -48,6 +44,17 @@ _TOKEN = "LIVELAKE_PUBLISH_TOKEN"  # noqa: S105 - the name of a variable
 )
 @click.option("--reload", is_flag=True, help="Follow the files: what is edited is served, open pages move with it.")
 @click.option(
+    "--max-viewers",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Live pages at once, for each worker; one more is told to come back later.",
+)
+@click.option(
+    "--max-viewers-per-address", type=click.IntRange(1), help="The same from one address; not behind a proxy."
+)
+@click.option("--no-compress", is_flag=True, help="Send live pages as they are, not in gzip.")
+@click.option(
     "--bus", type=click.Choice(["local", "zenoh"]), help="Who hears of events: this server, or all at a router."
 )
 @click.option(
@@ -55,27 +62,26 @@ _TOKEN = "LIVELAKE_PUBLISH_TOKEN"  # noqa: S105 - the name of a variable
 )
 @click.option("--listen", multiple=True, metavar="ENDPOINT", help="Meet others without a router, here.")
 @login_options
-@click.option("--publish-token", metavar="TOKEN", help=f"Who shows it may POST /events; better in ${_TOKEN}.")
-@click.option(
-    "--publish-tokens",
-    "token_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Several: a file of lines `publish TOKEN` or `read TOKEN`.",
-)
+@access_options
 def serve(
     folder: Path,
     host: str,
     port: int,
-    insecure: bool,
     poll_interval: float,
     workers: int,
     reload: bool,
+    max_viewers: int,
+    max_viewers_per_address: int | None,
+    no_compress: bool,
     bus: Literal["local", "zenoh"] | None,
     connect: tuple[str, ...],
     listen: tuple[str, ...],
+    token: str | None,
     publish_token: str | None,
     token_file: Path | None,
+    session_hours: float,
+    names: tuple[str, ...],
+    insecure: bool,
     **login: Any,
 ) -> None:
     """Serve a folder of .sql files as live dashboards and an HTTP API, until Ctrl-C.
@@ -85,14 +91,9 @@ def serve(
     from livelake import web  # the web part is imported by those who serve
     from livelake.cli.serving import Serving, serving
 
-    settings = Serving(
-        folder=folder,
-        hosts=allowed_hosts(host, insecure),
-        poll_interval=poll_interval,
-        tokens=_tokens(publish_token, token_file),
-        bus=_bus(bus, connect, listen, workers, **login),
-        reload=reload,
-    )
+    known = tokens(token, publish_token, token_file)
+    hosts = allowed_hosts(host, insecure, guarded=known.guards_reading, names=names)
+    where = _bus(bus, connect, listen, workers, **login)
     if reload and workers > 1:
         raise UsageError(
             f"--reload follows the files in one process, and {workers} workers would do so at different moments;"
@@ -107,7 +108,19 @@ def serve(
         by = f" with {workers} workers" if workers > 1 else ""
         click.echo(f"livelake serves {what} on {web.url_of(listener)}{by} (Ctrl-C ends it)")
 
-    with stoppable(), listener:
+    with stoppable(), listener, sessions(session_hours, shared=workers > 1) as kept:
+        settings = Serving(
+            folder=folder,
+            hosts=hosts,
+            poll_interval=poll_interval,
+            tokens=known,
+            sessions=kept,
+            compress=not no_compress,
+            max_viewers=max_viewers,
+            max_viewers_per_address=max_viewers_per_address,
+            bus=where,
+            reload=reload,
+        )
         if workers == 1:
             run(serving(settings, found, listener, ready))
         else:
@@ -130,7 +143,7 @@ def _together(
         return supervise(settings, listener, workers, ready)
     if importlib.util.find_spec("zenoh") is not None:
         return with_private_bus(settings, listener, workers, ready)
-    if settings.tokens:
+    if settings.tokens.may_publish:
         raise UsageError(
             "an event that is posted to one worker would not reach the others without Zenoh, which is not installed;"
             " run: pip install 'livelake[zenoh]', or leave out --workers or the publish token"
@@ -180,30 +193,3 @@ def _bus(
             "--bus local stays in this process, and has no use for endpoints and credentials; leave it out"
         )
     return None
-
-
-def _tokens(token: str | None, file: Path | None) -> Tokens:
-    from livelake.web.tokens import Tokens
-
-    token = token if token is not None else os.environ.get(_TOKEN) or None
-    tokens = Tokens() if token is None else Tokens.of([token])
-    return tokens if file is None else tokens | Tokens.from_file(file)
-
-
-def allowed_hosts(host: str, insecure: bool) -> frozenset[str] | None:
-    """The host names that a server on ``host`` answers to, None for any.
-
-    Raises `UsageError` for an address that other machines reach, unless that is meant.
-    """
-    if _is_loopback(host):
-        return frozenset({"localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host})
-    if not insecure:
-        raise UsageError(f"--host {host} would let other machines read everything; add --insecure if that is meant")
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

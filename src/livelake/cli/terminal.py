@@ -55,7 +55,7 @@ def table_text(result: Result, *, width: int | None = None, most_rows: int = _MO
 
 def json_text(result: Result) -> str:
     """The JSON that HTTP gives, one row a line."""
-    from livelake.web.api import encode  # the web part is imported by those who need it
+    from livelake.web.formats import encode  # the web part is imported by those who need it
 
     rows = [encode([row]).decode()[1:-1] for row in result.rows()]
     return "[\n  " + ",\n  ".join(rows) + "\n]" if rows else "[]"
@@ -93,7 +93,7 @@ def _field(value: Any) -> Any:
         case bytes():
             return value.hex()
         case dict() | list() | tuple():
-            from livelake.web.api import encode
+            from livelake.web.formats import encode
 
             return encode(value).decode()
         case _:

@@ -102,6 +102,7 @@ class _Place:
         self.pipe: Connection | None = None
         if settings.bus is not None and number > 1:
             settings = replace(settings, bus=replace(settings.bus, quiet=True))
+        settings = replace(settings, keeps_up=number == 1)
         self._number, self._settings, self._listener = number, settings, listener
 
     async def keep(self) -> None:

@@ -11,9 +11,11 @@ from livelake.engine.filenames import masked
 from livelake.engine.intake import MisfitError, lay, stream, table
 from livelake.engine.logical import parse as parse_type
 from livelake.engine.moments import Step
+from livelake.engine.past import travelled, untravelled
 from livelake.engine.pool import Job, Pool
 from livelake.engine.quote import identifier, literal
-from livelake.engine.reading import FileRef, Reads, TableRef, reads
+from livelake.engine.reading import FileRef, Hidden, Reads, TableRef, past_state, reads
+from livelake.engine.reshape import parquet, sliced
 from livelake.engine.result import ArrowData, Column
 from livelake.engine.session import Parameters, Session
 from livelake.engine.statement import Statement, gate
@@ -26,6 +28,7 @@ __all__ = [
     "Engine",
     "EngineStats",
     "FileRef",
+    "Hidden",
     "Job",
     "MisfitError",
     "Parameters",
@@ -43,8 +46,13 @@ __all__ = [
     "literal",
     "load",
     "masked",
+    "parquet",
     "parse_type",
+    "past_state",
     "reads",
+    "sliced",
     "stream",
     "table",
+    "travelled",
+    "untravelled",
 ]

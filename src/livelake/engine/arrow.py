@@ -11,6 +11,7 @@ The relation's stream is bound to its cursor: whoever calls `drain` owns the cur
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any, Final
 
 import duckdb
@@ -27,10 +28,15 @@ _ALL: Final = bytes([0]) + bytes([255]) * 255
 """Translation of unpacked bits into byte masks."""
 
 
-def drain(relation: duckdb.DuckDBPyRelation, *, max_bytes: int | None = None) -> ArrowData:
+def drain(
+    relation: duckdb.DuckDBPyRelation,
+    *,
+    max_bytes: int | None = None,
+    rename: Callable[[str], str] | None = None,
+) -> ArrowData:
     """Everything that ``relation`` yields. Raises DuckDB's and nanoarrow's errors as they come, and QueryError
-    as soon as the bytes pass ``max_bytes``."""
-    names = unique(relation.columns)
+    as soon as the bytes pass ``max_bytes``. ``rename``: see `Session.read`."""
+    names = unique(relation.columns if rename is None else [rename(name) for name in relation.columns])
     types = [str(kind) for kind in relation.types]
     if names != relation.columns or any(map(portable, types)):
         relation = relation.project(", ".join(map(_projected, range(len(names)), names, types)))

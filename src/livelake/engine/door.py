@@ -26,6 +26,7 @@ SQL_SHOWN = 80
 
 _PREFIX = re.compile(r"^(?:ArrowArrayStream::\w+\(\) failed \(-?\d+\): )?(?:([A-Za-z ]+?) Error: )?", re.DOTALL)
 _HOLDER = re.compile(r'lock on file "(?P<file>[^"]*)".*?\(PID (?P<pid>\d+)\)', re.DOTALL)
+_CONFLICT = re.compile(r"conflict|database is locked|could not serialize|deadlock", re.IGNORECASE)
 _BY_PREFIX: dict[str, type[Exception]] = {
     "INTERRUPT": duckdb.InterruptException,
     "Out of Memory": duckdb.OutOfMemoryException,
@@ -64,6 +65,8 @@ def translate(error: BaseException, sql: str) -> LivelakeError:
         )
     if issubclass(kind, (duckdb.IOException, duckdb.HTTPException)):
         return _source(said, message, sql)
+    if message.startswith("Failed to ") and _CONFLICT.search(message):  # a procedure of DuckLake's
+        return _transaction(said, message, sql)
     if "Unable to transform python value" in message:
         return ParameterError(f"{said}; pass a number, text, bytes, date, time, Decimal, UUID, list or dict")
     if issubclass(kind, duckdb.InternalException):
@@ -72,7 +75,7 @@ def translate(error: BaseException, sql: str) -> LivelakeError:
 
 
 def _transaction(said: str, message: str, sql: str) -> LivelakeError:
-    if re.search(r"conflict|database is locked|could not serialize|deadlock", message, re.IGNORECASE):
+    if _CONFLICT.search(message):
         return ConflictError(f"another transaction was first: {said}{_in(sql)}; it is safe to try again")
     if "invalidated" in message:
         return FatalError(f"DuckDB gave up: {said}{_in(sql)}; open the lake again, and please report this")

@@ -364,8 +364,13 @@ class _Bound:
         if not is_past:
             return ref  # also one pinned to the present: the text may ask for it where the plan does not
         if not written.explains(ref.table):
-            self.unknown.add(f"a past state of {ref.catalog}.{ref.schema}.{ref.table} inside a view or macro")
+            self.unknown.add(past_state(ref))
         return replace(ref, pinned=True)
+
+
+def past_state(ref: TableRef) -> str:
+    """What is ``unknown`` of a query that reads a past state which its text does not name."""
+    return f"a past state of {ref.catalog}.{ref.schema}.{ref.table} inside a view or macro"
 
 
 def _is_virtual(index: int) -> bool:

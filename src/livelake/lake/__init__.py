@@ -8,6 +8,20 @@ from livelake.lake.lake import Lake
 from livelake.lake.parameters import Parameters
 from livelake.lake.question import Query
 from livelake.lake.transaction import Transaction
+from livelake.lake.upkeep import Done, Upkeep
 from livelake.lake.why import Why
 
-__all__ = ["Answer", "Catalog", "Footprint", "Joint", "Lake", "Parameters", "Query", "Result", "Transaction", "Why"]
+__all__ = [
+    "Answer",
+    "Catalog",
+    "Done",
+    "Footprint",
+    "Joint",
+    "Lake",
+    "Parameters",
+    "Query",
+    "Result",
+    "Transaction",
+    "Upkeep",
+    "Why",
+]

@@ -39,7 +39,7 @@ class Attached:
         read_only: bool,
         create: bool,
         clock: Clock,
-        poll_interval: float,
+        look_every: float,
     ) -> Attached:
         """Attach them all. Raises `SourceError` for one that cannot be, `UsageError` for two of one name."""
         attachments: dict[str, Attachment] = {}
@@ -57,7 +57,7 @@ class Attached:
             close_all(list(attachments.values()))
             raise
         scouts = {
-            name: Scout(each, clock=clock, interval=REMOTE_INTERVALS * poll_interval)
+            name: Scout(each, clock=clock, interval=look_every)
             for name, each in attachments.items()
             if each.catalog.origin is Origin.REMOTE
         }

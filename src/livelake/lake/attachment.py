@@ -80,7 +80,7 @@ class Attachment:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether nothing can be written to it through this process."""
+        """Whether nothing can be written through it."""
         return self._read_only
 
     @property

@@ -119,9 +119,12 @@ def verdicts(footprint: Footprint, logs: Logs) -> tuple[Verdict, ...]:
     found: list[Verdict] = []
     for name in footprint.as_of:
         log = logs.get(name)
-        for commit, touched in list(log.recent) if isinstance(log, SnapshotLog) else ():
-            kept, because = _verdict(footprint, name, commit, touched)
-            found.append(Verdict(name, commit.snapshot, kept, because))
+        if isinstance(log, SnapshotLog):
+            for commit, touched in list(log.recent):
+                found.append(Verdict(name, commit.snapshot, *_verdict(footprint, name, commit, touched)))
+        elif log is not None:
+            for number, written in list(log.recent):
+                found.append(Verdict(name, number, *_written(footprint, name, written)))
     return tuple(sorted(found, key=lambda each: each.snapshot, reverse=True)[:_LATEST])
 
 
@@ -132,5 +135,18 @@ def _verdict(footprint: Footprint, name: str, commit: Commit, touched: Iterable[
         return False, "it asks the catalog itself"
     if commit.changes_nothing:
         return True, "compaction" if commit.compacts else "nothing changed"
+    return _touched(footprint, name, touched)
+
+
+def _written(footprint: Footprint, name: str, written: frozenset[tuple[str, str]] | None) -> tuple[bool, str]:
+    """The same for a write of ours to a plain database: what it wrote, None for a statement that names no table."""
+    if written is None:
+        return False, "a statement that may have changed anything"
+    if catalog_key(name) in footprint.depends_on:
+        return False, "it asks the catalog itself"
+    return _touched(footprint, name, written)
+
+
+def _touched(footprint: Footprint, name: str, touched: Iterable[tuple[str, str]]) -> tuple[bool, str]:
     read = sorted(f"{name}.{s}.{t}" for s, t in touched if table_key(name, s, t) in footprint.depends_on)
     return (False, ", ".join(read)) if read else (True, "elsewhere")

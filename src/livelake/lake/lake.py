@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,19 +19,22 @@ from livelake.cache import AnalyticsCache, Flight, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Reads, Session, Statement, gate, identifier
+from livelake.engine import Engine, Session, Statement, gate, identifier
 from livelake.errors import BusyError, ClosedError, QueryError, SourceError
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
-from livelake.lake.attached import Attached
+from livelake.lake.attached import REMOTE_INTERVALS, Attached
 from livelake.lake.catalog import parse
-from livelake.lake.footprint import Footprint
 from livelake.lake.joint import Joint
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
-from livelake.lake.question import Query, question
+from livelake.lake.provenance import question_hash
+from livelake.lake.question import Query, question, short
 from livelake.lake.transaction import Transaction
+from livelake.lake.travel import AsOf, Travel, Trip
+from livelake.lake.upkeep import Done, Upkeep, maintain
+from livelake.lake.waiting import catch_up
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why, explain
 from livelake.lake.writer import Writer
@@ -75,6 +78,7 @@ class Lake:
         self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval, engine=engine, scouts=scouts)
         self._writer = Writer(engine, attached, self.watcher, counts_writes=self._counts_writes)
         self._planner = Planner(engine, self.watcher.logs, self.watcher.watch_files)
+        self._travel = Travel(engine, self._planner, self.watcher, default)
 
     @classmethod
     async def attach(
@@ -88,6 +92,7 @@ class Lake:
         create: bool = True,
         clock: Clock = SYSTEM,
         poll_interval: float = 0.25,
+        remote_poll: float | None = None,
         workers: int = 4,
     ) -> Self:
         """Attach ``uri`` as the default catalog, and ``others`` under their names.
@@ -102,8 +107,9 @@ class Lake:
         def begin() -> Lake:
             engine = Engine(workers=workers)
             try:
+                look_every = REMOTE_INTERVALS * poll_interval if remote_poll is None else remote_poll
                 attached = Attached.of(
-                    engine, catalogs, read_only=read_only, create=create, clock=clock, poll_interval=poll_interval
+                    engine, catalogs, read_only=read_only, create=create, clock=clock, look_every=look_every
                 )
                 engine.prepare(lambda session: session.execute(f"USE {identifier(default)}"))
                 kept = AnalyticsCache(1_000, None, None, 256 << 20, clock=clock) if cache is None else cache
@@ -125,10 +131,14 @@ class Lake:
         *,
         depends_on: str | Iterable[str] = (),
         ttl: float | None = None,
+        as_of: AsOf | None = None,
     ) -> Query:
-        """A question as the cache knows it. Raises `ParameterError`, `KeyExprError`; runs nothing."""
+        """A question as the cache knows it. Raises `ParameterError`, `KeyExprError`, and `UsageError` for an
+        ``as_of`` that names no snapshot; runs nothing."""
         keys = key_exprs(depends_on) if depends_on else _NO_KEYS
-        key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
+        key: tuple[Any, ...] = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
+        if as_of:
+            return question((*key, self._travel.key(as_of)), sql, parameters, keys, ttl, dict(as_of))
         return question(key, sql, parameters, keys, ttl)
 
     async def query(
@@ -137,6 +147,7 @@ class Lake:
         parameters: Parameters = None,
         *,
         not_before: Token | None = None,
+        as_of: AsOf | None = None,
         depends_on: str | Iterable[str] = (),
         ttl: float | None = None,
         fresh: bool = False,
@@ -146,29 +157,52 @@ class Lake:
     ) -> Result:
         """The answer to one SELECT: from the cache if nothing that it read has changed, else computed once.
 
-        ``not_before``: never older than that write. ``depends_on``: key expressions for what no commit log
-        shows. ``ttl``: keep for so many seconds an answer that otherwise could not be kept (files, ``now()``).
+        ``not_before``: never older than that write. ``as_of``: exactly as of these snapshots (``{"sales": 42}``),
+        other lakes as they are now; `SnapshotGoneError` if expired, `SnapshotAheadError` if still to come.
+        ``depends_on``: key expressions for what no commit log shows. ``ttl``: keep for so many seconds an answer that
+        otherwise could not be kept (files, ``now()``).
         ``fresh``: compute now. ``stale_while_revalidate``, ``stale_if_error``: take, marked ``stale``, an answer that
         stopped being fresh at most so many seconds ago, instead of waiting or when the computation fails.
         ``timeout``: `BusyError` after so many seconds. Raises `QueryError` for SQL that is
         not one SELECT or that DuckDB refuses. Cancelling the caller cancels nobody else's wait.
         """
-        if not_before is not None:
-            await self._catch_up(not_before)
-        keys = key_exprs(depends_on) if depends_on else _NO_KEYS
-        key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
-        if not fresh:
+        if not_before is None and as_of is None and not fresh:  # the path of a hit
+            keys = key_exprs(depends_on) if depends_on else _NO_KEYS
+            key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
             slot = self.cache.peek(key)
             if slot is not None and slot.read_at < self.watcher.blind_at:
                 return Result(slot.value, "hit", slot.read_at - slot.begun_at)
-        asked = question(key, sql, parameters, keys, ttl)
-        reading = self.fetch(
-            asked, fresh=fresh, stale_while_revalidate=stale_while_revalidate, stale_if_error=stale_if_error
-        )
+        asked = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl, as_of=as_of)
+        left = timeout
+        if not_before is not None:
+            left = await catch_up(self.watcher, not_before, self._clock, timeout)
         try:
-            return self._result(await asyncio.wait_for(reading, timeout))
+            async with asyncio.timeout(left) as limit:
+                if asked.as_of is not None and not fresh and (kept := await self._still(asked)) is not None:
+                    return kept
+                return self._result(
+                    await self.fetch(
+                        asked,
+                        fresh=fresh,
+                        stale_while_revalidate=stale_while_revalidate,
+                        stale_if_error=stale_if_error,
+                    )
+                )
         except TimeoutError:
-            raise BusyError(f"no answer within {timeout:g} s to {_short(sql)}; allow more time") from None
+            if not limit.expired():
+                raise
+            raise BusyError(f"no answer within {timeout:g} s to {short(sql)}; allow more time") from None
+
+    async def _still(self, asked: Query) -> Result | None:
+        """The answer that is kept for now, if it certainly is the one as of the past that is asked for."""
+        assert asked.as_of is not None
+        await self._travel.arrive(asked.as_of)
+        heads = self.watcher.heads()
+        slot = self.cache.peek(asked.key[:-1])  # the same question without its past
+        if slot is None or slot.read_at >= self.watcher.blind_at:
+            return None
+        answer = self._travel.kept(slot.value, asked.as_of, heads)
+        return None if answer is None else Result(answer, "hit", slot.read_at - slot.begun_at)
 
     async def check(self, sql: str) -> Statement:
         """That ``sql`` is exactly one SELECT; runs nothing. Raises `QueryError`."""
@@ -189,6 +223,7 @@ class Lake:
         if self._closed:
             raise ClosedError("this lake is closed")
 
+        await self._travel.arrive(question.as_of)
         if self.watcher.is_blind:  # nobody can vouch for what is kept
             policy["fresh"] = True
 
@@ -232,17 +267,18 @@ class Lake:
     def _read_jointly(
         self, session: Session, at: Mapping[str, int], flight: Flight[Answer], question: Query
     ) -> Answer:
-        answer = self._read(session, flight, question, {name: at[name] for name in self._counted()})
-        if self._was_compacted(session, answer) or self.watcher.files.is_torn(answer.footprint.files):
-            raise SourceError(f"the lake was compacted, or files were written, while {_short(question.sql)} ran")
+        answer, heads = self._read(session, flight, question, {name: at[name] for name in self._counted()})
+        if self._was_compacted(session, heads) or self.watcher.files.is_torn(answer.footprint.files):
+            raise SourceError(f"the lake was compacted, or files were written, while {short(question.sql)} ran")
+        self._travel.check_there(session, question.as_of)
         return replace(answer, exact=True)
 
     def _counted(self) -> dict[str, int]:
         """The writes so far to catalogs without snapshots."""
         return {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
 
-    def _was_compacted(self, session: Session, answer: Answer) -> bool:
-        logs = ((self.watcher.logs[name], at) for name, at in answer.footprint.as_of.items())
+    def _was_compacted(self, session: Session, heads: Mapping[str, int]) -> bool:
+        logs = ((self.watcher.logs[name], at) for name, at in heads.items())
         return any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog))
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
@@ -253,56 +289,50 @@ class Lake:
             try:
                 counted = self._counted()
                 with session.transaction():
-                    answer = self._read(session, flight, question, counted)
+                    answer, heads = self._read(session, flight, question, counted)
             except (QueryError, SourceError) as error:
                 if healed or not self.attached.heal(error, generations):
-                    raise
+                    raise self._travel.blame(session, question.as_of, error) from error
                 healed = True
                 continue
-            if self._was_compacted(session, answer):
+            if self._was_compacted(session, heads):
                 continue
             if not self.watcher.files.is_torn(answer.footprint.files) or torn == _TORN_RETRIES:
                 # One that is written without a pause is torn each time, and its answer not kept.
+                self._travel.check_there(session, question.as_of)
                 return replace(answer, exact=not self._counts_writes)
             torn += 1
-        raise BusyError(f"the lake was compacted again and again while {_short(question.sql)} ran; try again")
+        raise BusyError(f"the lake was compacted again and again while {short(question.sql)} ran; try again")
 
-    def _read(self, session: Session, flight: Flight[Answer], question: Query, counted: Mapping[str, int]) -> Answer:
-        """Pin, plan, narrow, run, within a transaction. ``counted``: from before it began."""
-        found, footprint = self._foresee(session, question, counted)
-        self.attached.vouch(found)
-        until = footprint.valid_until
+    def _read(
+        self, session: Session, flight: Flight[Answer], question: Query, counted: Mapping[str, int]
+    ) -> tuple[Answer, Mapping[str, int]]:
+        """Pin, plan, narrow, run, within a transaction. ``counted``: from before it began.
+
+        Also the newest snapshots that the transaction saw, which the answer to a question about the past is not of.
+        """
+        trip = self._foresee(session, question, counted)
+        self.attached.vouch(trip.reads)
+        footprint, until = trip.footprint, trip.footprint.valid_until
         flight.pin(
             footprint.pins,
             footprint.depends_on,
             valid_until=None if until is None else until.timestamp(),
             keep=footprint.why_not is None,
         )
-        data = session.read(question.sql, question.parameters)
-        return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC))
+        renaming = {"rename": trip.rename} if trip.as_of else {}
+        data = session.read(trip.sql, question.parameters, **renaming)
+        return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC)), trip.heads
 
-    def _foresee(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Reads, Footprint]:
+    def _foresee(self, session: Session, question: Query, counted: Mapping[str, int]) -> Trip:
         """What the question reads, and on what its answer depends if this transaction computes it."""
         now = self._clock.now()
-        found, footprint = self._planner.foresee(session, question, counted, now)
-        return found, self.attached.bounded(found, footprint, question.ttl, now)
-
-    async def _catch_up(self, token: Token) -> None:
-        """Wait until what ``token`` stands for has been applied here."""
-        deadline = self._clock.monotonic() + 10.0
-        while True:
-            heads = self.watcher.heads()
-            unknown = token.versions.keys() - heads.keys()
-            if unknown:
-                raise QueryError(f"not_before names {sorted(unknown)}, which is not attached here")
-            behind = {name: v for name, v in token.versions.items() if heads[name] < v}
-            if not behind:
-                return
-            if self._clock.monotonic() > deadline:
-                raise BusyError(f"not_before asks for {behind}, but the newest commits here are {dict(heads)}")
-            await asyncio.to_thread(self.watcher.look)
-            if any(self.watcher.heads()[name] < version for name, version in behind.items()):
-                await asyncio.sleep(self.watcher.interval)
+        if question.as_of is not None:
+            trip = self._travel.foresee(session, question, counted, now)
+        else:
+            found, footprint = self._planner.foresee(session, question, counted, now)
+            trip = Trip(question.sql, found, footprint, footprint.as_of, {})
+        return replace(trip, footprint=self.attached.bounded(trip.reads, trip.footprint, question.ttl, now))
 
     # ---------------------------------------------------------------- writing
 
@@ -331,13 +361,22 @@ class Lake:
         """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block."""
         return self._writer.transaction()
 
-    async def maintain(self, statements: Sequence[str]) -> None:
-        """Run a lake's upkeep (flush, merge, expire, clean up) on the writer's lane, outside of a transaction.
+    async def maintain(
+        self,
+        options: Upkeep | None = None,
+        *,
+        catalogs: Iterable[str] | None = None,
+        told: Callable[[Done], object] | None = None,
+    ) -> tuple[Done, ...]:
+        """One round of upkeep (`Upkeep`) on ``catalogs``, or on every lake that is written here. Changes no answer.
 
-        For statements that change no answer; their snapshots are seen like any other.
+        ``told`` hears of each step. May be cancelled at any moment. Raises `UsageError` for what is read-only here.
         """
+        return await maintain(self.engine, self.attached.by_name, options or Upkeep(), self._clock, catalogs, told)
 
-        await self._writer.maintain(statements)
+    async def administer(self, statements: Sequence[str]) -> None:
+        """Run a lake's own procedures, which change no answer, on the writer's lane and outside of a transaction."""
+        await self._writer.administer(statements)
 
     # ---------------------------------------------------------------- explaining
 
@@ -353,15 +392,17 @@ class Lake:
         question = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl)
         entry = self.cache.explain(question.key)
 
-        def foresee(session: Session) -> tuple[Reads, Footprint]:
+        def foresee(session: Session) -> Trip:
             counted = self._counted()
             with session.transaction():
                 return self._foresee(session, question, counted)
 
-        found, footprint = await self.engine.pool.run(foresee)
+        trip = await self.engine.pool.run(foresee)
         slot: Slot[Answer] | None = self.cache.peek(question.key) if entry.state == "fresh" else None
         kept = None if slot is None else slot.value
-        return explain(question, found, footprint, entry, kept, self.watcher.logs)
+        footprint = trip.footprint if kept is None else kept.footprint
+        keys = self.attached.keys(footprint, question_hash(sql, canonical(parameters) if parameters else None))
+        return explain(question, trip.reads, trip.footprint, entry, kept, self.watcher.logs, keys)
 
     # ---------------------------------------------------------------- closing
 
@@ -378,8 +419,3 @@ class Lake:
     def __repr__(self) -> str:
         names = ", ".join(f"{c.name}={c.uri}" for c in self.catalogs.values())
         return f"<Lake {names}{' closed' if self._closed else ''}>"
-
-
-def _short(sql: str) -> str:
-    text = " ".join(sql.split())
-    return text if len(text) <= 80 else text[:79] + "…"

@@ -44,7 +44,12 @@ class SnapshotLog:
     def __init__(self, engine: Engine, attachment: Attachment) -> None:
         self.catalog = attachment.catalog
         self._attachment = attachment
-        self._history = 0  # counts the histories that this name has had
+        self.history = 0
+        """Counts the histories that this name has had: a backup that is restored begins another."""
+        self.lost_head = -1
+        """The newest snapshot of any history that is gone."""
+        self.known_since = 0
+        """From this snapshot on every commit is known."""
         self.head = -1
         self.schema_version = -1
         self.schema_since = 0
@@ -53,6 +58,7 @@ class SnapshotLog:
         self._began = ""
         self._floor = 0
         self._versions: dict[tuple[str, str], int] = {}
+        self._suspected: dict[tuple[str, str], int] = {}  # flushed before we came, and perhaps changed
         self._names = Names({})
         # SQLite deletes its WAL when the last reader closes the file, and DuckDB closes it after each
         # transaction: every reader would stall. Two sessions take turns, so that one always holds it open.
@@ -64,6 +70,29 @@ class SnapshotLog:
     def version_of(self, schema: str, table: str) -> int:
         """The last snapshot known to have changed a table."""
         return max(self._floor, self._versions.get((schema, table), 0))
+
+    def changed_by(self, schema: str, table: str) -> int:
+        """The last snapshot that may have changed a table, or what its name means. True for what was committed
+        since `known_since`."""
+        return max(self.version_of(schema, table), self._suspected.get((schema, table), 0))
+
+    @property
+    def defined_by(self) -> int:
+        """The last snapshot known to have changed a view or a macro, or something that nobody can name."""
+        return self._floor
+
+    def span(self, session: Session, snapshot: int) -> tuple[bool, int, int]:
+        """Whether ``snapshot`` can be read now, the oldest that can, and the newest."""
+        select = "SELECT min(snapshot_id), max(snapshot_id), max(snapshot_id = {}) FROM {{0}}ducklake_snapshot"
+        low, high, there = self._metadata_or_keeper(session, select.format(int(snapshot)))[0]
+        return int(there or 0) > 0, -1 if low is None else int(low), -1 if high is None else int(high)
+
+    def redefined_since(self, session: Session, snapshot: int) -> tuple[bool, bool]:
+        """Whether macros, and whether views, were made, changed or dropped after ``snapshot``."""
+        after = f"begin_snapshot > {int(snapshot)} OR end_snapshot > {int(snapshot)}"
+        counts = [f"(SELECT count(*) FROM {{0}}ducklake_{kind} WHERE {after})" for kind in ("macro", "view")]
+        macros, views = self._metadata_or_keeper(session, f"SELECT {', '.join(counts)}")[0]
+        return int(macros) > 0, int(views) > 0  # SQLite says them as text
 
     def compacted_since(self, session: Session, snapshot: int) -> bool:
         """Whether rows were moved after ``snapshot``; asked when a read that was pinned to it has ended.
@@ -81,7 +110,7 @@ class SnapshotLog:
         Schema 3 of one history is not schema 3 of another.
         """
         known = self.schema_since <= snapshot <= self.head
-        return self.schema_version | self._history << 32 if known else None
+        return self.schema_version | self.history << 32 if known else None
 
     def look(self) -> News:
         """Read what is new. Raises `SourceError` if the catalog cannot be read."""
@@ -100,6 +129,14 @@ class SnapshotLog:
             changes.update(self._note(commit))
         self._began = rows[-1][3]
         return News(tuple(changes.items()), commits)
+
+    def committed_at(self, session: Session, snapshot: int) -> str | None:
+        """When ``snapshot`` was committed, as the catalog writes it; None if it is not there."""
+        select = (
+            f"SELECT CAST(snapshot_time AS VARCHAR) FROM {{0}}ducklake_snapshot WHERE snapshot_id = {int(snapshot)}"
+        )
+        rows = self._metadata_or_keeper(session, select)
+        return str(rows[0][0]) if rows else None
 
     def close(self) -> None:
         self._held.close()
@@ -147,7 +184,8 @@ class SnapshotLog:
 
     def _start_over(self, rows: list[tuple[int, int, str | None, str]]) -> News:
         """The log does not continue where we left it: gone back, another lake, or expired past us."""
-        self._history += 1
+        self.history += 1
+        self.lost_head = max(self.lost_head, self.head)
         self._read_names()
         self._read_all()
         reason = "the commit log does not continue where it was left"
@@ -159,9 +197,11 @@ class SnapshotLog:
 
     def _read_all(self) -> None:
         self._versions.clear()
+        self._suspected.clear()
         self.recent.clear()
         self._floor = 0
         self.schema_version = -1
+        before = -1
         rows = self._rows(0)
         for row in rows:
             commit = decode(*row[:3])
@@ -173,6 +213,11 @@ class SnapshotLog:
                 self._floor = commit.snapshot
             for name in touched or ():
                 self._versions[name] = commit.snapshot
+            for table_id in commit.doubtful:
+                self._suspected.update(dict.fromkeys(self._names.by_id.get(table_id, ()), commit.snapshot))
+            if commit.snapshot != before + 1:  # those between were expired, and what they did with them
+                self.known_since = commit.snapshot
+            before = commit.snapshot
         self.head, self._began = (rows[-1][0], rows[-1][3]) if rows else (-1, "")
 
     def _read_names(self) -> None:
@@ -202,13 +247,16 @@ class SnapshotLog:
             " FROM {0}ducklake_snapshot s LEFT JOIN {0}ducklake_snapshot_changes c"
             f" ON c.snapshot_id = s.snapshot_id WHERE s.snapshot_id >= {int(since)} ORDER BY 1"
         )
+        rows = self._metadata_or_keeper(session, select)
+        return [(int(row[0]), int(row[1]), None if row[2] is None else str(row[2]), str(row[3])) for row in rows]
+
+    def _metadata_or_keeper(self, session: Session, select: str) -> list[tuple[Any, ...]]:
+        """Rows of the catalog's own tables, by the shortest way."""
         if self.catalog.log is Log.SQLITE:
-            rows = session.fetchall(
+            return session.fetchall(
                 f"FROM sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
             )
-        else:
-            rows = self._metadata(session, select)
-        return [(int(row[0]), int(row[1]), None if row[2] is None else str(row[2]), str(row[3])) for row in rows]
+        return self._metadata(session, select)
 
     def _metadata(self, session: Session, select: str) -> list[tuple[Any, ...]]:
         """Rows of the catalog's own tables, whose name changes when it is attached again."""
@@ -227,10 +275,14 @@ class CountedLog:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.head = 0
+        self.recent: deque[tuple[int, frozenset[tuple[str, str]] | None]] = deque(maxlen=32)
+        """The latest writes: which one, and what it wrote, None for who knows what."""
 
     def written(self, tables: Iterable[tuple[str, str]] | None) -> News:
         """A write of ours has been committed: to these (schema, table), or None: to who knows what."""
         self.head += 1
+        tables = None if tables is None else frozenset(tables)
+        self.recent.append((self.head, tables))
         if tables is None:
             return News(((catalog_key(self.catalog.name), self.head),))
         return News(tuple((table_key(self.catalog.name, *table), self.head) for table in tables))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 
-from livelake.engine import Definitions, Engine, Reads, Session, Zones, gate, identifier, masked, reads
+from livelake.engine import Engine, Hidden, Reads, Session, Zones, gate, identifier, masked, reads
 from livelake.errors import QueryError
 from livelake.lake.files import Look, is_local
 from livelake.lake.footprint import Footprint, Logs, footprint_of
@@ -46,7 +46,7 @@ class Planner:
         new text beyond the look at each catalog's snapshot.
         """
         plan, pinned = self._pin(session, question, counted)
-        until = valid_until(session, plan.reads.steps, self._zones)
+        until = self.until(session, plan.reads)
         names = {file.path for file in plan.reads.files if is_local(file.path)}
         seen = self._watch(names) if names else None
         footprint = footprint_of(
@@ -57,6 +57,14 @@ class Planner:
     def pin(self, session: Session, counted: Mapping[str, int]) -> dict[str, int]:
         """The state of every catalog, which this transaction reads from now on."""
         return self._snapshots(session, self._logs, counted)
+
+    def until(self, session: Session, found: Reads) -> datetime | None:
+        """When the first of the steps of time in what is read is over."""
+        return valid_until(session, found.steps, self._zones)
+
+    def hidden(self, session: Session, sql: str, pinned: Mapping[str, int]) -> Hidden:
+        """What views and macros as they are at these snapshots hide; see `livelake.engine.reads`."""
+        return partial(self._plans.definitions(self._schemas(pinned), self._engine.builtins).hidden, session, sql)
 
     def _pin(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
         """The plan of a text and the state of each catalog that it reads, both as this transaction sees them."""
@@ -70,28 +78,27 @@ class Planner:
         # Every catalog: views and macros may lead into one that the text does not name.
         pinned = self.pin(session, counted)
         schemas = self._schemas(pinned)
-        definitions = self._plans.definitions(schemas, self._engine.builtins)
-        found = self._read(session, question, pinned, definitions)
-        if found.changes:
-            raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")
+        found = self._read(session, question, pinned)
+        refuse_changes(found)
         plan = Plan(found, schemas)
         by_value = has_null(parameters) or found.given - self._engine.builtins
         if found.planned and None not in schemas.values() and not by_value and not found.files:
             self._plans.remember(sql, plan)
         return plan, pinned
 
-    def _read(self, session: Session, question: Query, pinned: Mapping[str, int], definitions: Definitions) -> Reads:
+    def _read(self, session: Session, question: Query, pinned: Mapping[str, int]) -> Reads:
         """What a text reads. Files that it names are taken out of the plan first, unless a macro has their name."""
         sql, parameters = question.sql, question.parameters
-        hidden = partial(definitions.hidden, session, sql)
+        hidden = self.hidden(session, sql, pinned)
         named = masked(session, sql, parameters, self._engine.cursor)
         if named is not None:
-            shadows = {word for macro in definitions.macros(session) for word in macro.name}
-            if not shadows & {file.function for file in named.files}:
+            macros = self._plans.definitions(self._schemas(pinned), self._engine.builtins).macros(session)
+            if not {word for macro in macros for word in macro.name} & {file.function for file in named.files}:
                 return reads(named.plan, named.tree, heads=pinned, hidden=hidden, files=named.files)
         return reads(*session.texts(sql, parameters), heads=pinned, hidden=hidden)
 
     def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
+        """The state of each of these catalogs as this transaction sees it."""
         pinned: dict[str, int] = {}
         for name in names:
             if name in counted:
@@ -108,3 +115,9 @@ class Planner:
             log = self._logs[name]
             schemas[name] = log.schema_at(snapshot) if isinstance(log, SnapshotLog) else snapshot
         return schemas
+
+
+def refuse_changes(found: Reads) -> None:
+    """Raise QueryError for a query that would change something."""
+    if found.changes:
+        raise QueryError(f"only queries run here, and this one calls {', '.join(sorted(found.changes))}")

@@ -18,6 +18,8 @@ class Query(NamedTuple):
     parameters: Parameters
     depends_on: frozenset[KeyExpr]
     ttl: float | None
+    as_of: Mapping[str, int] | None = None
+    """The snapshot at which each of these catalogs is read; None or a catalog that is missing: the newest."""
 
 
 def has_null(parameters: Parameters) -> bool:
@@ -27,7 +29,18 @@ def has_null(parameters: Parameters) -> bool:
 
 
 def question(
-    key: tuple[Any, ...], sql: str, parameters: Parameters, depends_on: frozenset[KeyExpr], ttl: float | None
+    key: tuple[Any, ...],
+    sql: str,
+    parameters: Parameters,
+    depends_on: frozenset[KeyExpr],
+    ttl: float | None,
+    as_of: Mapping[str, int] | None = None,
 ) -> Query:
     """With values of its own: a caller may change a dict or list later, and the key says what they were."""
-    return Query(key, sql, copy.deepcopy(parameters), depends_on, ttl)
+    return Query(key, sql, copy.deepcopy(parameters), depends_on, ttl, as_of)
+
+
+def short(sql: str) -> str:
+    """A query on one line, for messages."""
+    text = " ".join(sql.split())
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -101,6 +101,11 @@ class Watcher:
         """Whether commits may have happened that nobody here has seen for longer than the promise allows."""
         return self._monotonic() >= self.blind_at
 
+    @property
+    def lag(self) -> float:
+        """Seconds since the last look that succeeded began; 0 where there is no log to look at."""
+        return max(0.0, self._monotonic() - (self._seen_until - self._blind_after))
+
     def look(self) -> None:
         """Look at every log now; on return everything committed before the call has been applied.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from livelake.engine import Reads
 from livelake.lake.answer import Answer
 from livelake.lake.files import key_of as file_key
 from livelake.lake.footprint import Footprint, Logs, Verdict, verdicts
+from livelake.lake.provenance import SourceKey
 from livelake.lake.question import Query
 
 
@@ -42,10 +43,17 @@ class Why:
     cost: float | None
     rows: int | None
     nbytes: int | None
+    keys: tuple[str, ...]
+    """Where each table comes from, as `livelake.catalogs.keys` prints it."""
     commits: tuple[str, ...]
     """`verdicts` as text."""
     verdicts: tuple[Verdict, ...]
     """The latest commits of the catalogs that it reads, newest first, each with what it meant for this query."""
+
+    def without_sources(self, name: str) -> Why:
+        """The same for people who may know the answer and not what it is made of: no SQL, no path, no function."""
+        why_not = self.why_not and "it reads what no commit log shows, or differs from one computation to the next"
+        return replace(self, sql=name, files=(), functions=(), keys=(), why_not=why_not)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values: it can be written as JSON."""
@@ -86,6 +94,8 @@ class Why:
     def _reading(self) -> Iterator[str]:
         for name, version in sorted(self.tables.items()):
             yield f"reads {name}, last changed at {version}"
+        for key in self.keys:
+            yield f"known as {key}"
         for file in self.files:
             yield f"reads {file}{self._seen(file)}"
         if not (self.tables or self.files or self.why_not):
@@ -117,7 +127,13 @@ class Why:
 
 
 def explain(
-    question: Query, found: Reads, foreseen: Footprint, entry: Explanation, kept: Answer | None, logs: Logs
+    question: Query,
+    found: Reads,
+    foreseen: Footprint,
+    entry: Explanation,
+    kept: Answer | None,
+    logs: Logs,
+    keys: Iterable[SourceKey],
 ) -> Why:
     """``foreseen`` is the footprint that a computation would have now; ``kept`` the answer that is fresh, if any."""
     footprint = foreseen if kept is None else kept.footprint
@@ -140,6 +156,7 @@ def explain(
         cost=entry.cost,
         rows=None if kept is None else kept.data.num_rows,
         nbytes=None if kept is None else kept.nbytes,
+        keys=tuple(map(str, keys)),
         commits=tuple(map(str, latest)),
         verdicts=latest,
     )

@@ -56,14 +56,9 @@ class Writer:
         async with Transaction(self._lane, self.committing, plan=self._counts_writes) as transaction:
             yield transaction
 
-    async def maintain(self, statements: Sequence[str]) -> None:
-        """`Lake.maintain`."""
-
-        def run(session: Session) -> None:
-            for sql in statements:
-                session.execute(sql)
-
-        await self._lane.run(run)
+    async def administer(self, statements: Sequence[str]) -> None:
+        """`Lake.administer`."""
+        await self._lane.run(lambda session: [session.fetchall(sql) for sql in statements])
 
     @contextlib.contextmanager
     def committing(self, session: Session) -> Iterator[Work]:

@@ -17,7 +17,7 @@ from typing import Any, TypedDict, Unpack
 from livelake.cache import AnalyticsCache, Loaded, Read, Refresher, Slot, Watched
 from livelake.cache.refresh import Touch
 from livelake.clock import SYSTEM, Clock
-from livelake.errors import BusyError, ClosedError, LivelakeError, UsageError
+from livelake.errors import ClosedError, LivelakeError, UsageError
 from livelake.events import Bus, LocalBus
 from livelake.invalidation import CacheInvalidator
 from livelake.lake import Answer, Joint, Lake, Parameters, Query, Result
@@ -49,6 +49,7 @@ class _Watch:
 class Asked(TypedDict, total=False):
     """What else `Lake.query` takes."""
 
+    as_of: Mapping[str, int] | None
     depends_on: str | Iterable[str]
     ttl: float | None
     fresh: bool
@@ -104,16 +105,12 @@ class LiveLake(Lake):
     ) -> Result:
         if self._closed:
             raise ClosedError("this lake is closed")
-        began = self._clock.monotonic()
         if token.positions:
+            began = self._clock.monotonic()
             await self.bus.reached(token, timeout=_PATIENCE if timeout is None else timeout)
-        left = None if timeout is None else max(0.0, timeout - (self._clock.monotonic() - began))
-        try:
-            return await asyncio.wait_for(super().query(sql, parameters, not_before=token, **asked), left)
-        except TimeoutError:
-            raise BusyError(
-                f"no answer that is as new as `not_before` within {timeout:g} s; allow more time"
-            ) from None
+            if timeout is not None:
+                timeout = max(0.0, timeout - (self._clock.monotonic() - began))
+        return await super().query(sql, parameters, not_before=token, timeout=timeout, **asked)
 
     def live(
         self,
@@ -329,6 +326,7 @@ def open(
     read_only: bool = False,
     create: bool = True,
     poll_interval: float = 0.25,
+    remote_poll: float | None = None,
     workers: int = 4,
     clock: Clock = SYSTEM,
 ) -> Opening:
@@ -338,7 +336,8 @@ def open(
     others under their names. ``bus`` brings events of other processes (open it first, close it last), ``cache``
     replaces the built-in one.
     With ``create``, a database that is not there is made. ``poll_interval``: seconds between looks at the
-    commit logs. ``workers``: how many queries run at once.
+    commit logs; ``remote_poll``: between questions to a server whether its catalog has changed (8 of those unless
+    told otherwise). ``workers``: how many queries run at once.
     """
     settings = {
         "as_name": as_name,
@@ -347,6 +346,7 @@ def open(
         "read_only": read_only,
         "create": create,
         "poll_interval": poll_interval,
+        "remote_poll": remote_poll,
         "workers": workers,
         "clock": clock,
     }

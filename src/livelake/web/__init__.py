@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from livelake.errors import ConfigError, LivelakeError
 from livelake.live import LiveLake
@@ -13,10 +13,12 @@ from livelake.web.app import App
 from livelake.web.asked import read, shared_parameters
 from livelake.web.charts import ChartSpec
 from livelake.web.folder import Dashboard, Query, load
+from livelake.web.identity import Identity
 from livelake.web.parameters import Value
 from livelake.web.reload import Reloader
 from livelake.web.serve import listen, serve, url_of
 from livelake.web.still import still
+from livelake.web.tokens import Tokens
 
 Values: TypeAlias = Mapping[str, Mapping[str, Value]]
 """For each query, what its parameters are."""
@@ -24,6 +26,8 @@ Values: TypeAlias = Mapping[str, Mapping[str, Value]]
 __all__ = [
     "App",
     "Dashboard",
+    "Identity",
+    "Tokens",
     "Values",
     "app",
     "bind",
@@ -97,8 +101,12 @@ def reloader(app: App, folder: Path | str) -> Reloader:
     return Reloader(app, Path(folder), read)
 
 
-async def app(lake: LiveLake, folder: Path | str) -> App:
-    """The web application for a lake and a dashboard folder. Raises `ConfigError`."""
+async def app(lake: LiveLake, folder: Path | str, **options: Any) -> App:
+    """The web application for a lake and a dashboard folder; ``options`` are those of `App`. Raises `ConfigError`.
+
+    Without ``tokens`` everybody reads whom the application around it lets through, which may say in
+    ``scope["livelake.identity"]`` who asks (an `Identity`).
+    """
     found = dashboards(folder)
     await check(lake, found)
-    return App(lake, found)
+    return App(lake, found, **options)

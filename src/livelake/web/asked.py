@@ -74,8 +74,17 @@ class Asked:
         return self.values
 
 
-def read(dashboard: Dashboard, pairs: Iterable[tuple[str, str]], *, ignored: Collection[str] = IGNORED) -> Asked:
-    """`pairs` as they stand in the URL. Never raises for a dashboard that was checked when it was loaded."""
+def read(
+    dashboard: Dashboard,
+    pairs: Iterable[tuple[str, str]],
+    claims: Mapping[str, str] | None = None,
+    *,
+    ignored: Collection[str] = IGNORED,
+) -> Asked:
+    """`pairs` as they stand in the URL, and what is said of who asks (None where nobody is asked).
+
+    For a dashboard that was checked when it was loaded it raises nothing but `ForbiddenError`.
+    """
     shared = shared_parameters(dashboard)
     first: dict[str, str] = {}
     twice: set[str] = set()
@@ -96,7 +105,7 @@ def read(dashboard: Dashboard, pairs: Iterable[tuple[str, str]], *, ignored: Col
         if name not in ignored:
             kept.append((name, text))
     fields = [_filled(dashboard, field, first.get(name), name in twice) for name, field in shared.items()]
-    values, wrong = _values(dashboard, first, {field.parameter.name for field in fields if field.problem})
+    values, wrong = _values(dashboard, first, claims, {field.parameter.name for field in fields if field.problem})
     problems = [f"parameter {each.parameter.name!r}: {each.problem}" for each in fields if each.problem]
     return Asked(
         fields=tuple(fields),
@@ -112,7 +121,7 @@ def shared_parameters(dashboard: Dashboard) -> dict[str, Field]:
     """The parameters of all queries by name. Raises `ConfigError` where one name cannot be one control."""
     found: dict[str, Field] = {}
     for query in dashboard.queries.values():
-        for name, parameter in query.params.items():
+        for name, parameter in query.open_params.items():
             known = found.get(name)
             found[name] = Field(parameter, parameter.required) if known is None else _joined(known, parameter, query)
     return found
@@ -161,7 +170,7 @@ def _filled(dashboard: Dashboard, field: Field, text: str | None, is_twice: bool
         return field
     name = field.parameter.name
     problem = "it was given twice; say it once" if is_twice else None
-    takers = [query.params[name] for query in dashboard.queries.values() if name in query.params]
+    takers = [query.params[name] for query in dashboard.queries.values() if name in query.open_params]
     for taker in takers:
         if problem is None:
             try:
@@ -172,16 +181,17 @@ def _filled(dashboard: Dashboard, field: Field, text: str | None, is_twice: bool
 
 
 def _values(
-    dashboard: Dashboard, given: Mapping[str, str], bad: set[str]
+    dashboard: Dashboard, given: Mapping[str, str], claims: Mapping[str, str] | None, bad: set[str]
 ) -> tuple[dict[str, Mapping[str, Value]], list[str]]:
     """Values of each query that has all of its own, and what the others lack."""
     values: dict[str, Mapping[str, Value]] = {}
     lacking = []
     for query in dashboard.queries.values():
-        if bad & set(query.params):
+        own = query.open_params
+        if bad & set(own):
             continue
         try:
-            values[query.name] = query.bind([(name, text) for name, text in given.items() if name in query.params])
+            values[query.name] = query.bind([(name, text) for name, text in given.items() if name in own], claims)
         except ParameterError as error:
             lacking.append(str(error))
     return values, lacking
@@ -201,7 +211,7 @@ def _view(view: TableView, what: str, text: str) -> TableView:
 
 def waits_for(query: Query, asked: Asked) -> str:
     """The titles of the fields that a query has no value from."""
-    own = [field for field in asked.fields if field.parameter.name in query.params and _is_lacking(field, query)]
+    own = [field for field in asked.fields if field.parameter.name in query.open_params and _is_lacking(field, query)]
     return listed(field.parameter.title for field in own)
 
 

@@ -1,24 +1,24 @@
 """A channel: one dashboard with one set of parameters, rendered once for everybody who looks at it.
 
-Each panel follows its query's topic. When the topic moves, the panel is drawn once, off the event loop, and its
-frame gets the channel's next number. A viewer remembers the number that it has seen and is sent the frames
-beyond it: the newest of each panel, however many came in between (I5, I8).
+It follows a `livelake.live.Page`. When the page has a new frame, the panels that moved are drawn once, off the event
+loop, and shown at one stroke to whoever follows the channel's broadcast (`livelake.web.fanout`): what a viewer sees
+together is of one snapshot (I7).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from livelake.errors import BusyError, ClosedError, LivelakeError
-from livelake.live import LiveLake, State, Topic
+from livelake.errors import BusyError, ClosedError, LivelakeError, QueryError, SourceError
+from livelake.live import Frame, LiveLake, State
 from livelake.web.charts import ChartSpec, TableView
 from livelake.web.datastar import patch_elements
 from livelake.web.draw import blank, draw
+from livelake.web.fanout import Broadcast
 from livelake.web.folder import Dashboard, Query
 from livelake.web.html import Markup
 from livelake.web.pages import PanelView, notice, panel
@@ -35,54 +35,27 @@ _MOST = 500
 class Panel:
     """One panel of a channel: what it shows now, as a view and as a frame."""
 
-    def __init__(
-        self, channel: Channel, query: Query, topic: Topic, values: Mapping[str, Value], looked_at: TableView
-    ) -> None:
+    def __init__(self, query: Query, values: Mapping[str, Value], looked_at: TableView, details: bool) -> None:
         self.query = query
+        self._details = details
         self.view = blank(query, values)
-        self.number = 0
         self.frame = b""
-        self.topic = topic
         self.is_eager = query.refresh == "eager"
-        self._channel = channel
         spec = ChartSpec.parse(query.chart or {})
         self._spec = replace(spec, view=looked_at, title=spec.title or query.title)
-        self._drawn = -1
-        self._moved = asyncio.Event()
 
-    async def follow(self) -> None:
-        """Draw each newest state, until cancelled."""
-        topic = self.topic
-        unlisten = topic.listen(self._moved.set)
+    def draw(self, state: State, late: bool) -> PanelView:
+        """How it looks in ``state``. Any thread."""
+        error = state.error
+        if error is not None and not isinstance(error, LivelakeError):
+            log.error("query %s failed", self.query.name, exc_info=error)
+        elif isinstance(error, QueryError | SourceError) and not self._details:
+            log.warning("query %s failed: %s", self.query.name, error)
         try:
-            while not topic.closed:
-                self._moved.clear()
-                state = topic.state
-                if state.number > self._drawn and state.number > 0:
-                    view = await asyncio.to_thread(self._draw, state)
-                    self._drawn = state.number
-                    self._channel.show(self, view)
-                    continue  # it may have moved while it was drawn
-                await self._moved.wait()
-        finally:
-            unlisten()
-
-    def _draw(self, state: State) -> PanelView:
-        if state.error is not None and not isinstance(state.error, LivelakeError):
-            log.error("query %s failed", self.query.name, exc_info=state.error)
-        try:
-            return draw(self.view, self._spec, state)
+            return draw(self.view, self._spec, state, late=late, details=self._details)
         except Exception as error:  # a result that a chart cannot draw is this panel's trouble only
             log.exception("panel %s cannot be drawn", self.query.name)
             return replace(self.view, state="error", message=f"this result cannot be drawn: {error}")
-
-
-class _Notice:
-    """What is said to everybody above the panels, numbered and framed like them."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.frame = b""
 
 
 class Channel:
@@ -94,75 +67,77 @@ class Channel:
         dashboard: Dashboard,
         values: Mapping[str, Mapping[str, Value]],
         views: Mapping[str, TableView],
+        details: bool,
     ) -> None:
         self.dashboard = dashboard
-        self.epoch = secrets.token_hex(4)
-        self.number = 0
-        self.viewers = 0
-        self.closed = False
-        self._lake = lake
-        self._listeners: dict[Callable[[], None], None] = {}
-        self._notice = _Notice()
-        self.panels = [
-            Panel(
-                self,
-                query,
-                lake.watch(
-                    lake.ask(query.sql, values[name], depends_on=query.depends_on), eager=query.refresh == "eager"
-                ),
-                values[name],
-                views.get(name) or TableView(name),
-            )
-            for name, query in dashboard.queries.items()
-        ]
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(each.follow()) for each in self.panels]
+        self.broadcast = Broadcast(loop.call_soon)
+        self.viewers = 0
+        queries = dashboard.queries
+        self.panels = [
+            Panel(each, values[name], views.get(name) or TableView(name), details) for name, each in queries.items()
+        ]
+        self._page = lake.page(
+            [lake.ask(each.sql, values[name], depends_on=each.depends_on) for name, each in queries.items()],
+            eager=[each.is_eager for each in self.panels],
+        )
+        self._drawn = Frame(panels=self._page.frame.panels)
+        self._task = loop.create_task(self._follow())
 
     @property
     def is_overtaken(self) -> bool:
         """Whether a lazy panel shows data that has changed: whoever comes now gets a channel of today."""
         return any(not each.is_eager and each.view.state == "stale" for each in self.panels)
 
-    def show(self, of: Panel, view: PanelView) -> None:
-        """A panel has a new view: number it, frame it once, wake the viewers."""
-        self.number += 1
-        of.view = view
-        of.number = self.number
-        of.frame = patch_elements(panel(view), id=f"{self.epoch}-{self.number}")
-        self._wake()
+    @property
+    def closed(self) -> bool:
+        return self.broadcast.closed
+
+    async def _follow(self) -> None:
+        """Draw each newest frame, until cancelled."""
+        moved = asyncio.Event()
+        unlisten = self._page.listen(moved.set)
+        try:
+            while not self._page.closed:
+                moved.clear()
+                frame = self._page.frame
+                if frame.number > self._drawn.number:
+                    views = await asyncio.to_thread(self._draw, frame)
+                    self._drawn = frame
+                    self._show(views)
+                    continue  # it may have moved while it was drawn
+                await moved.wait()
+        finally:
+            unlisten()
+
+    def _draw(self, frame: Frame) -> dict[Panel, PanelView]:
+        """The views of the panels that look different in ``frame``."""
+        drawn = self._drawn
+        return {
+            each: each.draw(frame.panels[at], at in frame.late)
+            for at, each in enumerate(self.panels)
+            if frame.panels[at].number > 0
+            and (frame.panels[at] is not drawn.panels[at] or (at in frame.late) is not (at in drawn.late))
+        }
+
+    def _show(self, views: Mapping[Panel, PanelView]) -> None:
+        """Panels have new views, all at once."""
+        for each, view in views.items():
+            each.view = view
+            each.frame = patch_elements(panel(view))
+        self.broadcast.show({each.query.name: each.frame for each in views})
 
     def announce(self, notice: Markup) -> None:
         """Show ``notice``, an element that the page has, to every viewer and to those who come later."""
-        self.number += 1
-        self._notice.number = self.number
-        self._notice.frame = patch_elements(notice, id=f"{self.epoch}-{self.number}")
-        self._wake()
-
-    def since(self, seen: int) -> bytes:
-        """The frames that a viewer who has seen ``seen`` lacks, oldest first."""
-        numbered: list[Panel | _Notice] = [*self.panels, self._notice]
-        lacking = sorted((each for each in numbered if each.number > seen), key=lambda each: each.number)
-        return b"".join(each.frame for each in lacking)
-
-    def resume(self, last_event_id: str | None) -> int:
-        """What a viewer has seen who names an event id: ours, or nothing. Anything at all may be passed."""
-        epoch, _, number = (last_event_id or "").partition("-")
-        if epoch == self.epoch and number.isascii() and number.isdigit() and len(number) < 19:
-            return min(int(number), self.number)
-        return 0
-
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call ``wake()`` after each change; returns what ends that."""
-        self._listeners[wake] = None
-        return lambda: self._listeners.pop(wake, None)
+        self.broadcast.show({"": patch_elements(notice)})  # no query has this name
 
     async def ready(self, timeout: float) -> None:
         """Wait until every panel has something to show, or ``timeout`` seconds are over."""
         news = asyncio.Event()
-        unlisten = self.listen(news.set)
+        unlisten = self.broadcast.listen(news.set)
         try:
             async with asyncio.timeout(timeout):
-                while any(each.number == 0 for each in self.panels):
+                while any(not each.frame for each in self.panels):
                     news.clear()
                     await news.wait()
         except TimeoutError:
@@ -174,24 +149,19 @@ class Channel:
         """Stop following and tell the viewers. Closing twice is fine."""
         if self.closed:
             return
-        self.closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for each in self.panels:
-            self._lake.unwatch(each.topic)
-        self._wake()
-
-    def _wake(self) -> None:
-        for wake in list(self._listeners):
-            wake()
+        self.broadcast.close()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._page.close()
 
 
 class Channels:
     """All open channels of one server. A channel lives while somebody looks, and a moment longer."""
 
-    def __init__(self, lake: LiveLake) -> None:
+    def __init__(self, lake: LiveLake, *, details: bool = True) -> None:
+        """``details``: whether pages say what is wrong with a query; else the log does."""
         self._lake = lake
+        self._details = details
         self._living: set[Channel] = set()  # also those that newcomers no longer enter
         self._open: dict[tuple[object, ...], Channel] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -216,7 +186,7 @@ class Channels:
         if channel is None or channel.is_overtaken:
             if len(self._living) >= _MOST:
                 raise BusyError(f"{_MOST} pages with different parameters are open; try again later")
-            self._open[key] = channel = Channel(self._lake, dashboard, values, views)
+            self._open[key] = channel = Channel(self._lake, dashboard, values, views, self._details)
             self._living.add(channel)
             if self.notice != notice(None):
                 channel.announce(self.notice)

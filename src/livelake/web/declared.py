@@ -1,11 +1,12 @@
-"""What a header declares of a parameter, checked. Pure."""
+"""What a header declares of a parameter, and of HTTP caches, checked. Pure."""
 
 from __future__ import annotations
 
 import re
 from typing import Any, cast, get_args
 
-from livelake.web.header import Header
+from livelake.web.caching import PERMANENT, Freshness
+from livelake.web.header import Header, kind_of
 from livelake.web.parameters import INT64, LONGEST_TEXT, Parameter, ParameterType, measure, shown, wanted
 from livelake.web.words import humane, listed
 
@@ -17,7 +18,7 @@ def declared(header: Header, name: str) -> Parameter:
     if _IDENTIFIER.fullmatch(name) is None:
         header.fail(f"{name!r} cannot be a parameter's name: use [a-z_][a-z0-9_]*", *at)
     spec = header.table(*at)
-    header.only("type", "default", "min", "max", "step", "choices", "from", "title", within=at)
+    header.only("type", "default", "min", "max", "step", "choices", "from", "title", "claim", within=at)
     kind = header.one_of(*at, "type", allowed=get_args(ParameterType))
     if kind is None:
         header.fail(f"params.{name} needs a type: {listed(get_args(ParameterType))}", *at)
@@ -25,6 +26,13 @@ def declared(header: Header, name: str) -> Parameter:
     source = _source(header, name, kind)
     if kind in ("boolean", "choice") and (bound := next((b for b in ("min", "max") if b in spec), None)):
         header.fail(f"params.{name}: a {kind} has no {bound}", *at, bound)
+    claim = header.text(*at, "claim") if "claim" in spec else None
+    if claim is not None and _IDENTIFIER.fullmatch(claim) is None:
+        header.fail(f"params.{name}.claim is the name of a claim, such as 'user'", *at, "claim")
+    if claim is not None and "default" in spec:
+        header.fail(
+            f"params.{name}: what is said of who asks has no default; who lacks it is refused", *at, "default"
+        )
     bounds_are = "integer" if kind == "string" else kind  # a string's bounds are lengths
     is_text = kind == "string" or (source != "" and kind == "choice")
     lowest, highest = INT64 if kind == "integer" else (0, LONGEST_TEXT) if is_text else (None, None)
@@ -38,9 +46,25 @@ def declared(header: Header, name: str) -> Parameter:
         source=source,
         title=header.text(*at, "title") or humane(name),
         default=header.value(*at, "default", kind=kind),
+        claim=claim,
     )
     _check_bounds(header, parameter)
     return parameter
+
+
+def freshness(header: Header) -> Freshness | None:
+    """``http = { max_age = 30, stale_while_revalidate = 60, stale_if_error = 3600 }``, in whole seconds."""
+    if "http" not in header.data:
+        return None
+    found = header.table("http")
+    header.only("max_age", "stale_while_revalidate", "stale_if_error", within=("http",))
+    for name, value in found.items():
+        if type(value) is not int or not 0 <= value <= PERMANENT:
+            what = kind_of(value) if type(value) is not int else str(value)
+            header.fail(f"http.{name} must be whole seconds from 0 to {PERMANENT} (a year), not {what}", "http", name)
+    if "max_age" not in found:
+        header.fail("http needs max_age: for how many seconds a cache may answer without asking", "http")
+    return Freshness(**found)
 
 
 def _check_bounds(header: Header, parameter: Parameter) -> None:

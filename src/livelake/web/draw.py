@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from livelake.errors import LivelakeError
+from livelake.errors import LivelakeError, QueryError, SourceError
 from livelake.live import State
 from livelake.web.asked import Asked, spelled_out, waits_for
 from livelake.web.charts import ChartSpec, render
@@ -45,16 +45,30 @@ def _waits(query: Query, asked: Asked) -> str:
     return f"Waits for: {lacking}" if lacking else "Waits until all that is asked above is right"
 
 
-def draw(view: PanelView, spec: ChartSpec | None, state: State) -> PanelView:
-    """The view of a panel in ``state``: the result drawn; on failure the message, over the last good result."""
+_LATE = "This is of an earlier state of the data than the other panels; its own is being computed."
+
+
+def draw(
+    view: PanelView, spec: ChartSpec | None, state: State, *, late: bool = False, details: bool = True
+) -> PanelView:
+    """The view of a panel in ``state``: the result drawn; on failure the message, over the last good result.
+
+    ``late``: what there is does not belong to what the other panels show (I7), and says so.
+    """
     if state.result is None:
-        return replace(view, state="error", message=words(state.error), computed_at=None)
+        return replace(view, state="error", message=words(state.error, details), computed_at=None)
     columns = [(column.name, column.type) for column in state.result.columns]
     body = render(spec or _TABLE, columns, state.result.rows())
     drawn = replace(view, state="fresh", message=None, computed_at=state.result.computed_at, body=body)
-    return drawn if state.error is None else replace(drawn, state="stale", message=words(state.error))
+    if state.error is None and not late:
+        return drawn
+    return replace(drawn, state="stale", message=_LATE if state.error is None else words(state.error, details))
 
 
-def words(error: Exception | None) -> str:
-    """An error for the person in front of the page. Our own say what is so; foreign ones stay inside."""
-    return str(error) if isinstance(error, LivelakeError) else "this query failed; the server's log says why"
+def words(error: Exception | None, details: bool) -> str:
+    """An error for the person in front of the page. Our own say what is so; foreign ones stay inside.
+
+    Without ``details`` what DuckDB says of SQL and files stays inside, too.
+    """
+    told = isinstance(error, LivelakeError) and (details or not isinstance(error, QueryError | SourceError))
+    return str(error) if told else "this query failed; the server's log says why"

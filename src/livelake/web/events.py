@@ -1,7 +1,8 @@
 """``POST /events``: publishing over HTTP. What a request must be is decided here, one reason at a time.
 
-Refused before its body is read: a request that another site had a browser make, one without a token that may
-publish, one that is no JSON or too long. Published is all of it or nothing, unless the bus gets stuck half way.
+Refused before its body is read: a request without a token that may publish, one that is no JSON or too long; and, by
+the guard, one that another site had a browser make. Published is all of it or nothing, unless the bus gets stuck half
+way.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final, Protocol, runtime_checkable
-from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -23,7 +24,8 @@ from livelake.events.codec import encode as write
 from livelake.events.event import MAX_SEQUENCE
 from livelake.live import LiveLake
 from livelake.token import Token
-from livelake.web.api import encode, parts, problem, status_of
+from livelake.web.formats import encode, parts
+from livelake.web.problems import problem, status_of
 from livelake.web.tokens import Tokens
 
 __all__ = ["MOST_BYTES", "MOST_EVENTS", "bus_health", "not_before", "publish"]
@@ -34,7 +36,6 @@ MOST_EVENTS: Final = 1_000
 """The longest list of events."""
 _PATIENCE: Final = 10.0  # seconds for a body to come, and then for a bus to take what was in it
 _CHALLENGE: Final = 'Bearer realm="livelake"'
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class _Refusal(Exception):  # noqa: N818 - it is no error of ours
@@ -52,11 +53,10 @@ class _Telling(Protocol):
     def health(self) -> Mapping[str, object]: ...
 
 
-async def publish(request: Request, bus: Bus, tokens: Tokens) -> Response:
+async def publish(request: Request, bus: Bus, tokens: Tokens, now: datetime) -> Response:
     """202 with a token for ``Livelake-Not-Before``, or a problem that says why not."""
     try:
-        _check_site(request)
-        _check_authority(request, tokens)
+        _check_authority(request, tokens, now)
         _check_kind(request)
         events = _events(await _body(request))
         reached = await _publish_all(bus, events)
@@ -103,34 +103,8 @@ def bus_health(bus: Bus) -> dict[str, object]:
 # ---------------------------------------------------------------- who asks
 
 
-def _check_site(request: Request) -> None:
-    """No page of another site has its visitor's browser publish. What is no browser says nothing of a site."""
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None:
-        foreign = site not in ("same-origin", "none")
-    else:
-        foreign = origin is not None and not _is_own(origin, request.headers.get("host", ""))
-    if foreign:
-        raise _Refusal(
-            403, "a page of another site asks for this; publish from a program, or from this server's pages"
-        )
-
-
-def _is_own(origin: str, host: str) -> bool:
-    """Whether ``origin`` leads to ``host``, which is a name and maybe a port."""
-    try:
-        asked, own = urlsplit(origin), urlsplit(f"{origin.partition(':')[0]}://{host}")
-        default = _DEFAULT_PORTS.get(asked.scheme)
-        return asked.hostname is not None and (asked.hostname, asked.port or default) == (
-            own.hostname,
-            own.port or default,
-        )
-    except ValueError:
-        return False
-
-
-def _check_authority(request: Request, tokens: Tokens) -> None:
-    match tokens.judge(request.headers.getlist("authorization")):
+def _check_authority(request: Request, tokens: Tokens, now: datetime) -> None:
+    match tokens.judge(request.headers.getlist("authorization"), now):
         case "allowed":
             return
         case "off":

@@ -26,12 +26,17 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from livelake.errors import ConfigError, ParameterError, UsageError
-from livelake.web.declared import declared
+from livelake.lake import Upkeep
+from livelake.lake.catalog import parse
+from livelake.lake.schedule import Schedule, span
+from livelake.web.caching import Freshness
+from livelake.web.declared import declared, freshness
 from livelake.web.header import Header, is_number, kind_of
 from livelake.web.parameters import Parameter, Value, wanted
 from livelake.web.words import humane, listed, suggest
@@ -72,6 +77,8 @@ class Query:
     refresh: Refresh = "eager"
     depends_on: tuple[str, ...] = ()
     """Key expressions, for what the commit log cannot show."""
+    http: Freshness | None = None
+    """What HTTP caches may do without asking; None: nothing."""
     span: int = 1
     """Columns of the page's four that the panel takes."""
     height: int | None = None
@@ -80,22 +87,27 @@ class Query:
     line: int = 1
     """Where ``sql`` begins in ``file``, from 1."""
 
-    def bind(self, given: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, Value]:
-        """Values for every parameter: those given, else the defaults. Raises `ParameterError`.
+    def bind(
+        self, given: Mapping[str, str] | Iterable[tuple[str, str]], claims: Mapping[str, str] | None = None
+    ) -> dict[str, Value]:
+        """Values for every parameter: those given, else the defaults, and those that ``claims`` say of who asks.
 
-        Pass pairs (Starlette: ``query_params.multi_items()``) where a name may come twice: a mapping has
-        already thrown one of them away.
+        Raises `ParameterError`, and `ForbiddenError` for a claim that is not there. Pass pairs (Starlette:
+        ``query_params.multi_items()``) where a name may come twice: a mapping has already thrown one of them away.
         """
         pairs = given.items() if isinstance(given, Mapping) else given
         values: dict[str, Value] = {}
         for name, text in pairs:
-            if name not in self.params:
+            parameter = self.params.get(name)
+            if parameter is None or parameter.claim is not None:
                 raise ParameterError(f"query {self.name!r} has no parameter {name!r}{self._allowed(name)}")
             if name in values:
                 raise ParameterError(f"parameter {name!r} was given twice; query {self.name!r} takes it once")
-            values[name] = self.params[name].parse(text)
+            values[name] = parameter.parse(text)
         for name, parameter in self.params.items():
-            if name not in values:
+            if parameter.claim is not None:
+                values[name] = parameter.claimed(claims)
+            elif name not in values:
                 if parameter.default is None:
                     raise ParameterError(
                         f"parameter {name!r} is missing; query {self.name!r} needs it: {wanted(parameter)}"
@@ -103,10 +115,15 @@ class Query:
                 values[name] = parameter.default
         return {name: values[name] for name in self.params}
 
+    @property
+    def open_params(self) -> dict[str, Parameter]:
+        """Those that an address may give: all but what is said of who asks."""
+        return {name: each for name, each in self.params.items() if each.claim is None}
+
     def _allowed(self, name: str) -> str:
-        if not self.params:
+        if not self.open_params:
             return "; it takes none"
-        return f"{suggest(name, self.params)}; it takes {listed(self.params)}"
+        return f"{suggest(name, self.open_params)}; it takes {listed(self.open_params)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +148,8 @@ class Dashboard:
     queries: Mapping[str, Query] = field(default_factory=dict)
     """By name, in page order."""
     cache: CacheDefaults = CacheDefaults()
+    maintain: Schedule | None = None
+    """Upkeep of its lakes by the clock."""
     path: Path
 
     @property
@@ -178,7 +197,7 @@ def _dashboard(folder: Path, check_chart: CheckChart | None) -> Dashboard:
         raise ConfigError(f"the folder's name becomes a URL, {_name_rule(folder.name)}", file=folder)
     settings = folder / SETTINGS
     header = Header(settings, _read(settings) if os.path.lexists(settings) else "")
-    header.only("title", "description", "attach", "order", "cache")
+    header.only("title", "description", "attach", "order", "cache", "maintain")
     found = {
         query.name: query for file in _entries(folder) if _is_query(file) for query in [_query(file, check_chart)]
     }
@@ -190,13 +209,15 @@ def _dashboard(folder: Path, check_chart: CheckChart | None) -> Dashboard:
             header.fail(f"order names {name!r}, and there is no {name}.sql{suggest(name, found)}", "order")
         if name in order[:index]:
             header.fail(f"order names {name!r} twice", "order")
+    attach = _attach(header, folder)
     return Dashboard(
         name=folder.name,
         title=header.text("title") or humane(folder.name),
         description=header.text("description"),
-        attach=MappingProxyType(_attach(header, folder)),
+        attach=MappingProxyType(attach),
         queries=MappingProxyType({name: found[name] for name in [*order, *(n for n in found if n not in order)]}),
         cache=_cache(header),
+        maintain=_maintain(header, attach),
         path=folder,
     )
 
@@ -216,6 +237,8 @@ def _attach(header: Header, folder: Path) -> dict[str, str]:
 
 def _absolute(uri: str, folder: Path) -> str:
     """``uri`` with its file path, if it has one, made absolute against ``folder``."""
+    if uri.startswith("embedded:"):  # a place inside a package, wherever that is
+        return uri
     for scheme in ("ducklake:", "sqlite:", "duckdb:"):
         if uri.startswith(scheme):
             return scheme + _absolute(uri.removeprefix(scheme), folder)
@@ -235,6 +258,37 @@ def _cache(header: Header) -> CacheDefaults:
     return CacheDefaults(**cache)
 
 
+def _maintain(header: Header, attach: Mapping[str, str]) -> Schedule | None:
+    """``[maintain] every = "1h", expire_after = "7d", keep = 1, alone = false`` for the folder's lakes."""
+    if "maintain" not in header.data:
+        return None
+    header.only("every", "expire_after", "keep", "alone", within=("maintain",))
+    every = _span(header, "every") or header.fail('maintain wants every = "1h" or the like', "maintain")
+    keep = header.table("maintain").get("keep", 1)
+    if type(keep) is not int or keep < 1:
+        header.fail(f"maintain.keep must be a whole number from 1, not {kind_of(keep)}", "maintain", "keep")
+    alone = header.table("maintain").get("alone", False)
+    if not isinstance(alone, bool):
+        header.fail(f"maintain.alone must be true or false, not {kind_of(alone)}", "maintain", "alone")
+    lakes = {name: parse(uri, name) for name, uri in attach.items()}
+    able = tuple(name for name, each in lakes.items() if each.is_lake and not each.is_frozen)
+    if not able:
+        header.fail("maintain has nothing to tidy: no lake that this folder attaches is written here", "maintain")
+    upkeep = Upkeep(expire_after=_span(header, "expire_after") or Upkeep().expire_after, keep=keep, alone=alone)
+    return Schedule(every=every, upkeep=upkeep, catalogs=able)
+
+
+def _span(header: Header, key: str) -> timedelta | None:
+    text = header.text("maintain", key)
+    try:
+        found = span(text) if text else None
+    except ParameterError as error:
+        header.fail(f"maintain.{key}: {error}", "maintain", key)
+    if found is not None and found < timedelta(seconds=1):
+        header.fail(f"maintain.{key} must be a second at least", "maintain", key)
+    return found
+
+
 # -- one query -----------------------------------------------------------------------------------------
 
 
@@ -243,7 +297,7 @@ def _query(file: Path, check_chart: CheckChart | None) -> Query:
         raise ConfigError(f"the file's name becomes a URL, {_name_rule(file.stem)}", file=file)
     head, sql, line = _split(file, _read(file))
     header = Header(file, head)
-    header.only("title", "description", "chart", "params", "refresh", "depends_on", "span", "height")
+    header.only("title", "description", "chart", "params", "refresh", "depends_on", "http", "span", "height")
     if not _COMMENT.sub(" ", sql).replace(";", " ").strip():
         raise ConfigError("there is no SQL in this file", file=file, line=line)
     params = {name: declared(header, name) for name in header.table("params")}
@@ -256,6 +310,7 @@ def _query(file: Path, check_chart: CheckChart | None) -> Query:
         params=MappingProxyType(params),
         refresh=cast("Refresh", header.one_of("refresh", allowed=get_args(Refresh)) or "eager"),
         depends_on=header.texts("depends_on"),
+        http=freshness(header),
         span=header.whole("span", 1, 4) or 1,
         height=header.whole("height", 40, 4_000),
         file=file,

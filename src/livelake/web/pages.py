@@ -63,6 +63,8 @@ class Site:
     static_url: str = "/static"
     version: str = ""
     language: str = "en"
+    logout_url: str | None = None
+    """Where to log out; None for who has no session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,35 @@ def error_page(status: int, title: str, detail: str, *, site: Site = DEFAULT_SIT
     return _page(f"{status} {title}", h("div", {"class": "failure"}, *text), site=site)
 
 
+def login_page(action: str, back: str, message: str | None = None, *, site: Site = DEFAULT_SITE) -> str:
+    """The way in: a token is typed once. ``back`` is where to go then, ``message`` what was wrong just now."""
+    wrong = h("p", {"class": "wrong", "id": "wrong", "role": "alert"}, message) if message else None
+    told = h("p", {"class": "detail", "id": "told"}, "Whoever runs this server has given you a token. Type it once.")
+    field = h(
+        "input",
+        {
+            "id": "token",
+            "name": "token",
+            "type": "password",
+            "autocomplete": "current-password",
+            "maxlength": 1_024,
+            "required": True,
+            "aria-describedby": "wrong" if message else "told",
+            "aria-invalid": "true" if message else None,
+        },
+    )
+    form = h(
+        "form",
+        {"method": "post", "action": action},
+        h("input", {"type": "hidden", "name": "next", "value": back}),
+        h("label", {"for": "token"}, "Token"),
+        field,
+        wrong,
+        h("button", {"type": "submit"}, "Log in"),
+    )
+    return _page("Log in", h("div", {"class": "login"}, h("h1", {}, "Log in"), told, form), site=site)
+
+
 def _page(title: str, content: Markup, *, site: Site, nav: Sequence[Link] = (), live_url: str | None = None) -> str:
     version = f"?v={site.version}" if site.version else ""
     head = h(
@@ -178,7 +209,17 @@ def _bar(site: Site, nav: Sequence[Link], live_url: str | None) -> Markup:
         for link in nav
     ]
     menu = h("nav", {"aria-label": "Dashboards"}, h("ul", {}, *links)) if links else None
-    return h("header", {"class": "bar"}, home, menu, _connection() if live_url else None)
+    return h("header", {"class": "bar"}, home, menu, _connection() if live_url else None, _logout(site))
+
+
+def _logout(site: Site) -> Markup | None:
+    if site.logout_url is None:
+        return None
+    return h(
+        "form",
+        {"class": "logout", "method": "post", "action": site.logout_url},
+        h("button", {"type": "submit"}, "Log out"),
+    )
 
 
 def _connection() -> Markup:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
-from livelake.errors import ParameterError
+from livelake.errors import ForbiddenError, ParameterError
 from livelake.web.words import listed
 
 Value: TypeAlias = int | float | str | bool | date | datetime
@@ -48,6 +48,7 @@ class Parameter:
 
     ``source`` is SQL whose rows a page offers: values in the first column, and what they are called in the
     second, if there is one. They are offered, not enforced: data moves, and a link that was shared stays right.
+    One with a ``claim`` is never given: it is what is said of who asks.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Parameter:
     choices: tuple[str | int, ...] = ()
     source: str = ""
     title: str = ""
+    claim: str | None = None
 
     @property
     def required(self) -> bool:
@@ -77,6 +79,8 @@ class Parameter:
                     return choice
             raise self._refuse(text, f"it must be {wanted(self)}")
         if self.is_text:
+            if "\0" in text:  # DuckLake writes values into SQL of its own, and that ends there
+                raise self._refuse(text, "it must not hold a NUL character")
             value: Value = text
         else:
             form, what = FORMS[self.type]
@@ -89,6 +93,26 @@ class Parameter:
         if reason := self.out_of_bounds(value):
             raise self._refuse(text, reason)
         return value
+
+    def claimed(self, claims: Mapping[str, str] | None) -> Value:
+        """The value that is said of who asks; ``claims`` is None where nobody is asked. Raises `ForbiddenError`."""
+        assert self.claim is not None
+        if claims is None:
+            raise ForbiddenError(
+                f"this depends on who asks, by the claim {self.claim!r}, and nobody is asked here; start the server"
+                f" with --tokens FILE and a line `read TOKEN {self.claim}=…`"
+            )
+        if self.claim not in claims:
+            raise ForbiddenError(
+                f"this depends on who asks, by the claim {self.claim!r}, and your token has none;"
+                " ask for a token that has it"
+            )
+        try:
+            return self.parse(claims[self.claim])
+        except ParameterError as error:
+            raise ForbiddenError(
+                f"this depends on who asks, by the claim {self.claim!r}, and that of your token does not fit: {error}"
+            ) from error
 
     def out_of_bounds(self, value: Value) -> str | None:
         """Why a value of the right type is not allowed, or None."""

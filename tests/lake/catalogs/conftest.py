@@ -77,10 +77,10 @@ class Bench:
 
     async def maintain(self, *statements: str) -> None:
         if self.publisher is None:
-            await self.lake.maintain(list(statements))
+            await self.lake.administer(list(statements))
         else:
             async with self.publisher.opened() as lake:
-                await lake.maintain(list(statements))
+                await lake.administer(list(statements))
             await asyncio.to_thread(self.lake.watcher.scouts["space"].look)
 
     @asynccontextmanager

@@ -134,7 +134,7 @@ async def test_a_dropped_metadata_table_heals(bench: Bench) -> None:
                     break
                 except QueryError:
                     await asyncio.sleep(0.01)
-        code = OTHER.replace("lake.execute(sql)", "lake.maintain([sql])")
+        code = OTHER.replace("lake.execute(sql)", "lake.administer([sql])")
         flush = [sys.executable, "-c", code, bench.uri, "CALL ducklake_flush_inlined_data('space')"]
         await asyncio.to_thread(subprocess.run, flush, check=True, timeout=60)
         assert (await lake.query(query, fresh=True)).rows() == [{"n": 22}]

@@ -35,16 +35,25 @@
     if (lastId) url.searchParams.set("last_event_id", lastId);
     source = new EventSource(url);
     openedAt = heardAt = Date.now(); // not performance.now(), which may stand still while the machine sleeps
+    const held = [];
+    let whole = "";
     const on = (name, act) => source.addEventListener(name, (event) => {
       heardAt = Date.now();
       if (event.lastEventId) lastId = event.lastEventId;
       show("live");
-      act(event.data);
+      act(event.data, event.lastEventId);
     });
     on("open", () => {});
     on("livelake-reload", () => location.reload()); // `serve --reload`: this page is not what is served any more
     on("livelake-tick", (data) => { skewMs = Number(data) - Date.now() || 0; countAges(); });
-    on("datastar-patch-elements", patchElements);
+    on("datastar-patch-elements", (data, id) => {
+      // Of panels that moved together the last has the id: they are shown together. A stream that is cut in between
+      // brings them all again.
+      held.push(data);
+      if (id === whole) return;
+      whole = id;
+      held.splice(0).forEach(patchElements);
+    });
     on("datastar-patch-signals", patchSignals);
     // Always our own timer: the browser gives up after an HTTP error, and does not back off otherwise.
     source.onerror = () => {
