@@ -8,7 +8,10 @@ from livelake.engine.connection import Engine
 from livelake.engine.counters import EngineStats
 from livelake.engine.definitions import Definitions
 from livelake.engine.extensions import load
+from livelake.engine.filenames import masked
+from livelake.engine.intake import MisfitError, lay, stream, table
 from livelake.engine.limits import Caps, Limits
+from livelake.engine.logical import parse as parse_type
 from livelake.engine.moments import Step
 from livelake.engine.parameters import Parameters
 from livelake.engine.past import travelled, untravelled
@@ -34,6 +37,7 @@ __all__ = [
     "Hidden",
     "Job",
     "Limits",
+    "MisfitError",
     "Parameters",
     "Pool",
     "Reads",
@@ -49,14 +53,19 @@ __all__ = [
     "gate",
     "guard",
     "identifier",
+    "lay",
     "literal",
     "load",
+    "masked",
     "parquet",
+    "parse_type",
     "past_state",
     "reads",
     "refuse",
     "sliced",
     "steers",
+    "stream",
+    "table",
     "travelled",
     "untravelled",
 ]

@@ -94,7 +94,7 @@ def _canonical(view: Any, schema: Any, outer: bytes | None = None) -> Any:
     valid, buffers = _validity(view, outer)
     if view.storage_type == "bool":
         bits = _unpacked(view.buffer(1), length)
-        buffers.append(_packed(bits if valid is None else _and(bits, valid)))
+        buffers.append(packed(bits if valid is None else _and(bits, valid)))
     elif view.buffer_type(view.n_buffers - 1) == "data" and view.n_buffers == 2:
         buffers.append(_data(view.buffer(1), length, valid))
     else:
@@ -115,7 +115,7 @@ def _validity(view: Any, outer: bytes | None) -> tuple[bytes | None, list[Any]]:
     if view.null_count:
         own = _unpacked(view.buffer(0), view.length)
         valid = own if outer is None else _and(own, outer)
-    return valid, [None if valid is None else _packed(valid)]
+    return valid, [None if valid is None else packed(valid)]
 
 
 def _nulls(valid: bytes | None) -> int:
@@ -146,7 +146,7 @@ def _unpacked(buffer: Any, length: int) -> bytes:
     return bytes(buffer.unpack_bits())[:length]
 
 
-def _packed(bits: bytes) -> bytes:
+def packed(bits: bytes) -> bytes:
     """Eight rows a byte, the first in the lowest bit."""
     padded = bits + bytes(-len(bits) % 8)
     total = 0

@@ -56,6 +56,9 @@ FILES: Final = names(
 )
 """Table functions that read files named by their first argument."""
 
+WATCHABLE: Final = FILES - names("delta_scan iceberg_scan read_duckdb")
+"""Those that read nothing but the files of that name or pattern."""
+
 CATALOG: Final = frozenset({"ducklake_current_snapshot", "ducklake_list_files", "ducklake_table_info"})
 """Table functions whose rows change with every commit of the DuckLake catalog named by their first argument, and
 only then (``ducklake_snapshots`` also changes when snapshots expire, which is no commit)."""

@@ -28,7 +28,8 @@ Hidden = Callable[[frozenset[str], frozenset[str]], frozenset[str]]
 Obstacle = Literal["planned", "changes", "volatile", "session", "time", "files", "unknown"]
 
 _BOUND: Final = frozenset({"BOUND_FUNCTION", "BOUND_AGGREGATE", "BOUND_WINDOW"})
-_FILE_NAME: Final = re.compile(r"[*?/\\]|\.(parquet|csv|tsv|json|jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
+FILE_NAME: Final = re.compile(r"[*?/\\]|\.(parquet|csv|tsv|json|jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
+_TEXT_FILES: Final = "it reads CSV or JSON files otherwise than by constant names, which DuckDB's plan does not show"
 _FOLDED: Final = "DuckDB cannot plan it before its parameters are known; write their values into the SQL"
 
 
@@ -61,6 +62,7 @@ class Reads:
     ``session`` are function names; ``changes`` what it would change. ``targets`` are the tables that a writing
     statement names. ``unknown`` says what we did not recognise. ``given`` are the functions that parameters go into,
     and "AT": among them is what decides by value which table is meant (``query_table($t)``, a macro that calls it).
+    ``all_files``: nothing else is read from disk than ``files``, each as the text names it.
     """
 
     tables: frozenset[TableRef] = frozenset()
@@ -74,6 +76,7 @@ class Reads:
     unknown: frozenset[str] = frozenset()
     targets: frozenset[TableRef] = frozenset()
     given: frozenset[str] = frozenset()
+    all_files: bool = False
     planned: bool = True
     reason: str | None = None
 
@@ -115,7 +118,12 @@ _SAYS: Final[dict[Obstacle, str]] = {
 
 
 def reads(
-    plan_json: str, parse_json: str, *, heads: Mapping[str, int] | None = None, hidden: Hidden | None = None
+    plan_json: str,
+    parse_json: str,
+    *,
+    heads: Mapping[str, int] | None = None,
+    hidden: Hidden | None = None,
+    files: frozenset[FileRef] | None = None,
 ) -> Reads:
     """What the statement behind `Session.plan` and `Session.parse` reads.
 
@@ -123,7 +131,8 @@ def reads(
     or one that the text names by number, is ``pinned``, and one that the text does not explain (an ``AT`` inside
     a view may move with time) is ``unknown``. Without it only the change feed counts as pinned. ``hidden`` is asked
     where the text names what the plan does not show, views and macros that is: given these names and what the plan
-    calls, it says what else may be in them (`Definitions.hidden`).
+    calls, it says what else may be in them (`Definitions.hidden`). ``files``: those that were taken out of the plan
+    (`filenames.masked`), so that any that are in it are hidden.
     """
     tree, plan = _decoded(parse_json), _decoded(plan_json)
     written = _Written('"PARAMETER"' in parse_json)
@@ -132,6 +141,8 @@ def reads(
     if plan.get("error") or not plan.get("plans"):
         return written.reads(planned=False, reason=_reason(plan))
     bound = _Bound(heads)
+    if files is not None:
+        written.files, written.scanned, bound.is_masked = set(files), Counter(), True
     for node in nodes(plan, _PLAIN):
         bound.take(node)
     # The walks that look at the shapes around now() are worth their time only where there is one.
@@ -159,6 +170,8 @@ def _decoded(text: str) -> dict[str, Any]:
 
 def _reason(plan: dict[str, Any]) -> str:
     message = str(plan.get("error_message", "there is no statement"))
+    if "CSVReaderSerialize" in message or "JSONScan Serialize" in message:
+        return _TEXT_FILES
     return _FOLDED if "unique_ptr that is NULL" in message else message.splitlines()[0]
 
 
@@ -204,7 +217,7 @@ class _Written:
         if node.get("at_clause"):
             self.travelled.add(node["table_name"].lower())
             self.moments |= _words(node["at_clause"])
-        if not node.get("schema_name") and _FILE_NAME.search(node["table_name"]):
+        if not node.get("schema_name") and FILE_NAME.search(node["table_name"]):
             self.files.add(FileRef("file", node["table_name"]))
 
     def _table_function(self, node: dict[str, Any]) -> None:
@@ -255,6 +268,7 @@ class _Bound:
         self.named: set[str] = set()  # the tables, in lower case
         self.files: set[FileRef] = set()
         self.file_functions: set[str] = set()
+        self.is_masked = False
         self.unknown: set[str] = set()
         self.columns: set[str] = set()
         self.folded: Counter[str] = Counter()  # table functions whose arguments are constants by now
@@ -278,7 +292,7 @@ class _Bound:
         words = (written.words & functions.SESSION_WORDS) - self.columns
         # What a view or macro passes to a table function may have been now() before it was folded.
         hidden = {name for name, count in self.folded.items() if count > written.scanned[name]}
-        hidden |= self.file_functions if not written.files else set()
+        hidden |= self.file_functions if self.is_masked or not written.files else set()
         self.unknown |= {f"{name} inside a view or macro" for name in hidden}
         return Reads(
             tables=frozenset(tables),
@@ -292,6 +306,7 @@ class _Bound:
             unknown=frozenset(self.unknown),
             targets=frozenset(self.targets),
             given=frozenset(written.given),
+            all_files=self.is_masked and not self.file_functions,
         )
 
     def _operator(self, kind: str, node: dict[str, Any]) -> None:

@@ -150,15 +150,26 @@ class Session:
         takes 20 ms to say so. So the values of ``params`` stand in for them: such a plan may hold for these values
         only, see `Reads.given` and beware of NULL, which folds tables away as it does in the query itself.
         """
-        if params and (tree := json.loads(self.parse(sql))) and not tree["error"]:
-            values = params if isinstance(params, Mapping) else {str(n): value for n, value in enumerate(params, 1)}
-            literals = {str(name).lower(): value_literal(value) for name, value in values.items()}
-            if None not in literals.values():
-                nodes = {name: self._expression(str(written)) for name, written in literals.items()}
-                planned = self._scalar(_PLAN_OF_TREE, json.dumps(with_values(tree, nodes)))
-                if not planned.startswith('{"error":true'):
-                    return planned
+        if params and (tree := self.tree(sql, params)) is not None:
+            planned = self.plan_of(tree)
+            if not planned.startswith('{"error":true'):
+                return planned
         return self._scalar(_PLAN, sql)
+
+    def plan_of(self, tree: Any) -> str:
+        """`plan` of a syntax tree."""
+        return self._scalar(_PLAN_OF_TREE, json.dumps(tree))
+
+    def tree(self, sql: str, params: Parameters = None) -> Any:
+        """`parse`, read, with values in place of parameters. None for no SELECT, and for values without a literal."""
+        tree = json.loads(self.parse(sql))
+        if tree["error"] or not params:
+            return None if tree["error"] else tree
+        values = params if isinstance(params, Mapping) else {str(n): value for n, value in enumerate(params, 1)}
+        literals = {str(name).lower(): value_literal(value) for name, value in values.items()}
+        if None in literals.values():
+            return None
+        return with_values(tree, {name: self._expression(str(written)) for name, written in literals.items()})
 
     def texts(self, sql: str, params: Parameters = None) -> tuple[str, str]:
         """`plan` and `parse` for `reads`, as one statement where there are no parameters."""
@@ -196,6 +207,16 @@ class Session:
         except BaseException:
             self._rollback()
             raise
+
+    @contextmanager
+    def incoming(self, name: str, stream: object) -> Iterator[None]:
+        """Let SQL on this cursor read an Arrow stream as ``name``. A capsule can be read once."""
+        self._run("", lambda cursor: cursor.register(name, stream), is_query=False)
+        try:
+            yield
+        finally:
+            with suppress(LivelakeError):  # an aborted transaction takes the name away by itself
+                self._run("", lambda cursor: cursor.unregister(name), interruptible=False, is_query=False)
 
     # -- interrupt
 

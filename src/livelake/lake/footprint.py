@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from livelake.engine import Reads
-from livelake.keys import KeyExpr
+from livelake.keys import KeyExpr, encode_chunk
 from livelake.keys import catalog as catalog_key
 from livelake.keys import schema as schema_key
 from livelake.keys import table as table_key
 from livelake.lake.changes import Commit
+from livelake.lake.files import FILES, Look
+from livelake.lake.files import key_of as file_key
 from livelake.lake.log import CountedLog, SnapshotLog
 
 Logs = Mapping[str, SnapshotLog | CountedLog]
@@ -27,7 +29,8 @@ class Footprint:
     """What an answer depends on.
 
     ``as_of``: the snapshot of each catalog that it was read at. ``tables``: qualified name → the snapshot that
-    last changed that table. ``why_not``: why it may not be kept for others, None if it may.
+    last changed that table. ``files``: the name of each file or pattern of this machine → what it was, looked at
+    after ``files_version`` changes of files. ``why_not``: why it may not be kept for others, None if it may.
     """
 
     as_of: Mapping[str, int] = field(default_factory=dict)
@@ -35,6 +38,13 @@ class Footprint:
     depends_on: frozenset[KeyExpr] = frozenset()
     valid_until: datetime | None = None
     why_not: str | None = None
+    files: Mapping[str, Look] = field(default_factory=dict)
+    files_version: int | None = None
+
+    @property
+    def pins(self) -> Mapping[str, int]:
+        """The version of each source of changes that the answer was read at: of catalogs, and of the file system."""
+        return self.as_of if self.files_version is None else {**self.as_of, FILES: self.files_version}
 
 
 def footprint_of(
@@ -45,18 +55,29 @@ def footprint_of(
     depends_on: frozenset[KeyExpr],
     ttl: float | None,
     until: datetime | None = None,
+    seen: tuple[int, Mapping[str, Look]] | None = None,
 ) -> Footprint:
     """The footprint of a query that reads ``found`` with its catalogs pinned; the rest is as declared.
 
-    ``until``: when the first of the query's steps of time is over.
+    ``until``: when the first of the query's steps of time is over. ``seen``: the version and the looks of the files
+    of this machine that it names.
     """
-    why_not = found.why_not
-    if ttl is not None and found.obstacles and found.obstacles.keys() <= _BOUNDED_BY_TTL:
+    files_version, files = (None, {}) if seen is None else seen
+    obstacles = dict(found.obstacles)
+    if found.all_files and all(file.path in files for file in found.files):
+        del obstacles["files"]
+        failures = [look.failure for look in files.values() if look.failure]
+        if failures:
+            obstacles["files"] = f"its files cannot be watched: {failures[0]}"
+    why_not = "; ".join(obstacles.values()) or None
+    if ttl is not None and (obstacles or found.files) and obstacles.keys() <= _BOUNDED_BY_TTL:
         why_not = None
         until = min(until or _NEVER, now + timedelta(seconds=ttl))
     tables: dict[str, int] = {}
     # A view or macro may lie in any catalog, and read nothing: its definition is read.
-    keys = {*depends_on, *map(catalog_key, found.catalogs), *map(schema_key, pinned)}
+    keys = {*depends_on, *map(catalog_key, found.catalogs), *map(schema_key, pinned), *map(file_key, files)}
+    # A table of that name, in any catalog, would come before the file.
+    keys |= {KeyExpr(f"lake/*/*/{encode_chunk(file.path)}") for file in found.files if file.function == "file"}
     for table in found.tables:
         log = logs.get(table.catalog)
         name = f"{table.catalog}.{table.schema}.{table.table}"
@@ -75,6 +96,8 @@ def footprint_of(
         depends_on=frozenset(keys),
         valid_until=until,
         why_not=why_not,
+        files=files,
+        files_version=files_version,
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,16 +20,8 @@ from livelake.cache import AnalyticsCache, Flight, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Limits, Session, Statement, UnkeepableError, identifier
-from livelake.errors import (
-    BusyError,
-    ClosedError,
-    ConflictError,
-    QueryError,
-    RefusedError,
-    SourceError,
-    TooLargeError,
-)
+from livelake.engine import Engine, Limits, Session, Statement, UnkeepableError
+from livelake.errors import BusyError, ClosedError, QueryError, RefusedError, SourceError, TooLargeError
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
 from livelake.lake.attached import REMOTE_INTERVALS, Attached
@@ -41,20 +33,21 @@ from livelake.lake.planner import Planner
 from livelake.lake.provenance import question_hash
 from livelake.lake.question import OWN, Query, Terms, question, short
 from livelake.lake.safety import checked, engine_for, lock, restore
-from livelake.lake.transaction import Targets, Transaction, written
+from livelake.lake.transaction import Transaction
 from livelake.lake.travel import AsOf, Travel, Trip
 from livelake.lake.upkeep import Done, Upkeep, maintain
 from livelake.lake.waiting import catch_up
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why, explain
+from livelake.lake.writer import Writer
 from livelake.token import Token
 
 # Until a flight has pinned its snapshots it depends on every catalog (I2).
 _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
 _NO_KEYS: frozenset[KeyExpr] = frozenset()
 _LIMITS = Limits()
-_CONFLICT_RETRIES = 8
 _COMPACTION_RETRIES = 5
+_TORN_RETRIES = 3
 
 
 class Lake:
@@ -89,8 +82,10 @@ class Lake:
             SnapshotLog(engine, each) if each.catalog.is_lake else CountedLog(each.catalog)
             for each in attached.by_name.values()
         ]
-        self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval, scouts=attached.scouts.values())
-        self._planner = Planner(engine, self.watcher.logs)
+        scouts = attached.scouts.values()
+        self.watcher = Watcher(logs, cache, clock=clock, interval=poll_interval, engine=engine, scouts=scouts)
+        self._writer = Writer(engine, attached, self.watcher, counts_writes=self._counts_writes)
+        self._planner = Planner(engine, self.watcher.logs, self.watcher.watch_files)
         self._travel = Travel(engine, self._planner, self.watcher, default)
         if attached.is_restorable:
             engine.recovery(partial(restore, attached, cache))
@@ -326,8 +321,8 @@ class Lake:
         self, session: Session, at: Mapping[str, int], flight: Flight[Answer], question: Query
     ) -> Answer:
         answer, heads = self._read(session, flight, question, {name: at[name] for name in self._counted()})
-        if self._was_compacted(session, heads):
-            raise SourceError(f"the lake was compacted while {short(question.sql)} ran")
+        if self._was_compacted(session, heads) or self.watcher.files.is_torn(answer.footprint.files):
+            raise SourceError(f"the lake was compacted, or files were written, while {short(question.sql)} ran")
         self._travel.check_there(session, question.as_of)
         return replace(answer, exact=True)
 
@@ -340,8 +335,8 @@ class Lake:
         return any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog))
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
-        """The answer, on a worker's thread; read again if rows were moved under it."""
-        healed = False
+        """The answer, on a worker's thread; read again if rows were moved, or files written, under it."""
+        healed, torn = False, 0
         for _ in range(_COMPACTION_RETRIES):
             self.attached.check_files()
             generations = self.attached.generations()
@@ -356,9 +351,13 @@ class Lake:
                     raise self._travel.blame(session, question.as_of, error) from error
                 healed = True
                 continue
-            if not self._was_compacted(session, heads):
+            if self._was_compacted(session, heads):
+                continue
+            if not self.watcher.files.is_torn(answer.footprint.files) or torn == _TORN_RETRIES:
+                # One that is written without a pause is torn each time, and its answer not kept.
                 self._travel.check_there(session, question.as_of)
                 return replace(answer, exact=not self._counts_writes)
+            torn += 1
         raise BusyError(f"the lake was compacted again and again while {short(question.sql)} ran; try again")
 
     def _read(
@@ -372,7 +371,7 @@ class Lake:
         self.attached.vouch(trip.reads)
         footprint, until = trip.footprint, trip.footprint.valid_until
         flight.pin(
-            footprint.as_of,
+            footprint.pins,
             footprint.depends_on,
             valid_until=None if until is None else until.timestamp(),
             keep=footprint.why_not is None,
@@ -403,37 +402,22 @@ class Lake:
         rolled back, one that was committing may have been committed.
         """
 
-        def write(session: Session) -> Token:
-            self.attached.check_files()
-            targets = written(session, sql, plan=self._counts_writes)
-            with contextlib.ExitStack() as committing:
-                with session.transaction():
-                    session.execute(sql, parameters)
-                    committing.enter_context(self.watcher.settled)
-                return self._committed(session, targets)
+        return await self._writer.execute(sql, parameters)
 
-        healed = False
-        for attempt in range(_CONFLICT_RETRIES):
-            generations = self.attached.generations()
-            try:
-                return await self.engine.writer.run(write)
-            except ConflictError:
-                if attempt + 1 == _CONFLICT_RETRIES:
-                    raise
-                await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
-            except QueryError as error:
-                if healed or not await asyncio.to_thread(self.attached.heal, error, generations, reads=False):
-                    raise
-                healed = True
-        raise AssertionError("unreachable")
+    async def insert(self, table: str, data: Any, *, columns: Sequence[str] | None = None) -> Token:
+        """Insert rows or Arrow data as one commit: all of it or nothing. On return it has been applied here.
 
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+        ``data``: an Arrow table or stream, a data frame, a `Result`; or rows, as mappings or, with ``columns``, as
+        sequences, from any iterable. Columns go by name; those not given take their default. A conflict is tried
+        again where the data can be read again (they have a length). No rows are no commit, and an empty token.
+        Raises `UsageError` naming the row and column that do not fit.
+        """
+
+        return await self._writer.insert(table, data, columns)
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block."""
-        async with Transaction(
-            self.engine.writer, self._committed, self.watcher.settled, plan=self._counts_writes
-        ) as transaction:
-            yield transaction
+        return self._writer.transaction()
 
     async def maintain(
         self,
@@ -450,24 +434,7 @@ class Lake:
 
     async def administer(self, statements: Sequence[str]) -> None:
         """Run a lake's own procedures, which change no answer, on the writer's lane and outside of a transaction."""
-
-        await self.engine.writer.run(lambda session: [session.fetchall(sql) for sql in statements])
-
-    def _committed(self, session: Session, targets: Targets) -> Token:
-        """What this session has just committed, applied here. Runs on the writer's thread."""
-        versions: dict[str, int] = {}
-        for name, log in self.watcher.logs.items():
-            if isinstance(log, CountedLog):
-                tables = targets.of(name)
-                if tables is None or tables:
-                    versions[name] = self.watcher.wrote(name, tables)
-        self.watcher.look()
-        for name, log in self.watcher.logs.items():
-            if isinstance(log, SnapshotLog):
-                row = session.fetchone(f"FROM {identifier(name)}.last_committed_snapshot()")
-                if row and row[0] is not None:
-                    versions[name] = int(row[0])
-        return Token(versions=versions)
+        await self._writer.administer(statements)
 
     # ---------------------------------------------------------------- explaining
 

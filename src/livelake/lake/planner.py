@@ -6,25 +6,42 @@ read there. Safe to use from several threads, each with a session of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import cached_property, partial
 
-from livelake.engine import Engine, Hidden, Reads, Realm, Session, Zones, gate, guard, identifier, reads, refuse
+from livelake.engine import (
+    Engine,
+    Hidden,
+    Reads,
+    Realm,
+    Session,
+    Zones,
+    gate,
+    guard,
+    identifier,
+    masked,
+    reads,
+    refuse,
+)
 from livelake.errors import QueryError
+from livelake.lake.files import Look, is_local
 from livelake.lake.footprint import Footprint, Logs, footprint_of
 from livelake.lake.log import SnapshotLog
 from livelake.lake.plans import Plan, Plans
 from livelake.lake.question import Query, has_null
 from livelake.lake.validity import valid_until
 
+Watch = Callable[[Iterable[str]], tuple[int, Mapping[str, Look]]]
+
 
 class Planner:
-    """Pins and plans. ``logs``: one for each catalog."""
+    """Pins and plans. ``logs``: one for each catalog; ``watch``: looks at the files of these names, from then on."""
 
-    def __init__(self, engine: Engine, logs: Logs) -> None:
+    def __init__(self, engine: Engine, logs: Logs, watch: Watch) -> None:
         self._engine = engine
         self._logs = logs
+        self._watch = watch
         self._plans = Plans()
         self._zones = Zones(engine.time_zone)
 
@@ -61,7 +78,12 @@ class Planner:
         """
         plan, pinned = self._pin(session, question, counted)
         until = self.until(session, plan.reads)
-        return plan.reads, footprint_of(plan.reads, pinned, self._logs, now, question.depends_on, question.ttl, until)
+        names = {file.path for file in plan.reads.files if is_local(file.path)}
+        seen = self._watch(names) if names else None
+        footprint = footprint_of(
+            plan.reads, pinned, self._logs, now, question.depends_on, question.ttl, until=until, seen=seen
+        )
+        return plan.reads, footprint
 
     def pin(self, session: Session, counted: Mapping[str, int]) -> dict[str, int]:
         """The state of every catalog, which this transaction reads from now on."""
@@ -85,17 +107,28 @@ class Planner:
             if plan.schemas == self._schemas(pinned):
                 return plan, pinned
         self.admit(session, question)
-        texts = session.texts(sql, parameters)
         # Every catalog: views and macros may lead into one that the text does not name.
         pinned = self.pin(session, counted)
         schemas = self._schemas(pinned)
-        found = reads(*texts, heads=pinned, hidden=self.hidden(session, sql, pinned))
+        found = self._read(session, question, pinned)
         self.accept(question, found)
         plan = Plan(found, schemas)
         by_value = has_null(parameters) or found.given - self._engine.builtins
-        if found.planned and None not in schemas.values() and not by_value:
+        if found.planned and None not in schemas.values() and not by_value and not found.files:
             self._plans.remember(sql, plan, untrusted=untrusted)
         return plan, pinned
+
+    def _read(self, session: Session, question: Query, pinned: Mapping[str, int]) -> Reads:
+        """What a text reads. Files that it names are taken out of the plan first, unless a macro has their name."""
+        sql, parameters = question.sql, question.parameters
+        hidden = self.hidden(session, sql, pinned)
+        # Who may read no files has been refused them already.
+        named = None if question.terms.untrusted else masked(session, sql, parameters, self._engine.cursor)
+        if named is not None:
+            macros = self._plans.definitions(self._schemas(pinned), self._engine.builtins).macros(session)
+            if not {word for macro in macros for word in macro.name} & {file.function for file in named.files}:
+                return reads(named.plan, named.tree, heads=pinned, hidden=hidden, files=named.files)
+        return reads(*session.texts(sql, parameters), heads=pinned, hidden=hidden)
 
     def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
         """The state of each of these catalogs as this transaction sees it."""

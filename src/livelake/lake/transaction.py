@@ -9,58 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
-from livelake.engine import Pool, Session, TableRef, gate, identifier, reads
-from livelake.errors import ClosedError, QueryError, UsageError
+from livelake.engine import Pool, Session
+from livelake.errors import ClosedError, QueryError
+from livelake.lake.insert import Insertion
 from livelake.lake.parameters import Parameters
+from livelake.lake.targets import Targets, Work, written
 from livelake.token import Token
 
-_ROWS_AT_ONCE = 500
 # How often a lane that is held by an open block looks whether it is to close.
 _CLOSE_CHECK = 0.25
 
 _Step = Callable[[Session], Any]
-
-_ROWS_ONLY = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
-_NOT_DATA = frozenset(
-    {"TRANSACTION", "ATTACH", "DETACH", "SET", "VARIABLE_SET", "LOAD", "PREPARE", "EXECUTE", "PRAGMA"}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """The tables that statements have written, as far as it is known. ``anything``: it is not."""
-
-    tables: frozenset[TableRef] = frozenset()
-    anything: bool = False
-
-    def __or__(self, other: Targets) -> Targets:
-        return Targets(self.tables | other.tables, self.anything or other.anything)
-
-    def of(self, catalog: str) -> frozenset[tuple[str, str]] | None:
-        """The (schema, table) written in ``catalog``; None if it may be any."""
-        if self.anything:
-            return None
-        return frozenset((table.schema, table.table) for table in self.tables if table.catalog == catalog)
-
-
-def written(session: Session, sql: str, *, plan: bool) -> Targets:
-    """What one statement will write, from its plan if that is asked for.
-
-    Raises `QueryError` for several statements, and for what changes the session.
-    """
-    kind = gate(session, sql, reads_only=False).kind
-    if kind in _NOT_DATA:
-        raise QueryError(f"{kind} changes the session, not data; see transaction() and open(attach=…)")
-    if not plan or kind not in _ROWS_ONLY:
-        return Targets(anything=True)
-    found = reads(session.plan(sql), session.parse(sql))
-    return Targets(found.targets, anything=not (found.planned and found.targets))
 
 
 class _RolledBack(Exception):  # noqa: N818 - not an error: how a block that failed is left
@@ -75,18 +40,12 @@ class Transaction:
     """Made by `Lake.transaction`; for one task at a time."""
 
     def __init__(
-        self,
-        lane: Pool,
-        committed: Callable[[Session, Targets], Token],
-        settled: AbstractContextManager[object],
-        *,
-        plan: bool,
+        self, lane: Pool, committing: Callable[[Session], AbstractContextManager[Work]], *, plan: bool
     ) -> None:
         self.token: Token | None = None
         """What a later read may demand; set once the block has been left and committed."""
         self._lane = lane
-        self._committed = committed
-        self._settled = settled  # held while it is committed and applied
+        self._committing = committing
         self._plan = plan
         self._steps: queue.SimpleQueue[tuple[_Step | None, Future[Any]]] = queue.SimpleQueue()
         self._ended: asyncio.Future[Token] | None = None
@@ -102,24 +61,31 @@ class Transaction:
 
         await self._do(step)
 
-    async def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows, given as mappings with the same keys. ``table`` may be qualified with dots."""
-        if not rows:
-            return
-        columns = list(rows[0])
-        if any(list(row) != columns for row in rows):
-            raise UsageError(f"insert into {table}: every row must have the columns {columns}, in this order")
-        target = ".".join(map(identifier, table.split(".")))
-        into = f"INSERT INTO {target} ({', '.join(map(identifier, columns))}) VALUES "
-        one = f"({', '.join('?' * len(columns))})"
+    async def insert(self, table: str, data: Any, *, columns: Sequence[str] | None = None) -> int:
+        """Insert rows or Arrow data, as `Lake.insert`; returns how many rows.
 
-        def step(session: Session) -> None:
-            self._targets |= written(session, f"{into}{one}", plan=self._plan)
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                some = rows[start : start + _ROWS_AT_ONCE]
-                session.execute(into + ", ".join([one] * len(some)), [v for row in some for v in row.values()])
+        An iterator is read here, on the calling loop, some thousands of rows at a time. After an error the block can
+        only be left.
+        """
+        insertion = Insertion(table, data, columns, plan=self._plan)
 
-        await self._do(step)
+        async def do(step: Callable[[Session], int]) -> int:
+            def on_lane(session: Session) -> int:
+                count = step(session)
+                self._targets |= insertion.targets
+                return count
+
+            return int(await self._do(on_lane))
+
+        if insertion.is_arrow:
+            return await do(insertion.pour)
+        batches = insertion.batches()
+        rows, count = next(batches, None), 0
+        while rows is not None:
+            following = next(batches, None)
+            count += await do(partial(insertion.add, rows=rows, is_last=following is None))
+            rows = following
+        return count
 
     async def _do(self, step: _Step | None) -> Any:
         if self._ended is None or self._ended.done():
@@ -142,32 +108,32 @@ class Transaction:
 
     def _serve(self, session: Session, begun: Future[None]) -> Token:
         """The lane's side: one transaction, steps as they come."""
-        with contextlib.ExitStack() as committing:
-            self._take_steps(session, begun, committing)
-            return self._committed(session, self._targets)
-
-    def _take_steps(self, session: Session, begun: Future[None], committing: contextlib.ExitStack) -> None:
-        with session.transaction():
+        with self._committing(session) as work:
             begun.set_result(None)
-            while True:
-                try:
-                    step, future = self._steps.get(timeout=_CLOSE_CHECK)
-                except queue.Empty:
-                    if self._lane.closed:
-                        raise ClosedError("the lake was closed while a transaction was open") from None
-                    continue
-                if step is None:
-                    future.set_result(None)
-                    break
-                if step is _roll_back:
-                    raise _RolledBack
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    future.set_result(step(session))
-                except BaseException as error:
-                    future.set_exception(error)
-            committing.enter_context(self._settled)
+            self._take_steps(session)
+            work.targets = self._targets
+        return work.token
+
+    def _take_steps(self, session: Session) -> None:
+        """Until the block is left; leaving it by an error raises."""
+        while True:
+            try:
+                step, future = self._steps.get(timeout=_CLOSE_CHECK)
+            except queue.Empty:
+                if self._lane.closed:
+                    raise ClosedError("the lake was closed while a transaction was open") from None
+                continue
+            if step is None:
+                future.set_result(None)
+                break
+            if step is _roll_back:
+                raise _RolledBack
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(step(session))
+            except BaseException as error:
+                future.set_exception(error)
 
     async def __aenter__(self) -> Self:
         begun: Future[None] = Future()

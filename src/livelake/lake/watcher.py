@@ -3,7 +3,8 @@
 One thread looks at every log each ``interval`` seconds with sessions of its own; whoever has just written looks
 at once (`look`). A look and what follows from it happen under one lock, so that commits are applied in their
 order. When looks fail or come late the lake is *blind*: what the watcher cannot vouch for is not served as
-fresh until it sees again. A remote catalog has a `Scout`: here its looks are joined to the others.
+fresh until it sees again. A remote catalog has a `Scout`: here its looks are joined to the others. The files that
+queries read are looked at in the same poll (`FileLog`), under a lock of their own.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from collections.abc import Iterable, Mapping
 
 from livelake.cache import AnalyticsCache, Change
 from livelake.clock import Clock
+from livelake.engine import Engine
 from livelake.errors import LivelakeError
 from livelake.keys import KeyExpr, encode_chunk
+from livelake.lake.filelog import FileLog
+from livelake.lake.files import Look
 from livelake.lake.log import NEVER, CountedLog, News, SnapshotLog
 from livelake.lake.scout import Scout
 
@@ -37,6 +41,7 @@ class Watcher:
         *,
         clock: Clock,
         interval: float,
+        engine: Engine,
         scouts: Iterable[Scout] = (),
     ) -> None:
         self.interval = interval
@@ -57,14 +62,14 @@ class Watcher:
         self._seen_until = clock.monotonic() + self._blind_after if self._snapshots else math.inf
         self.blind_at = self._seen_until
         """When (monotonic) what is cached can no longer be vouched for, unless a look comes before."""
+        self.files = FileLog(engine, cache, clock=clock, patience=self._blind_after)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to poll. A lake without any commit log needs no thread."""
-        if self._snapshots and self._thread is None:
-            self._thread = threading.Thread(target=self._poll, name="livelake-watcher", daemon=True)
-            self._thread.start()
+        """Begin to poll. A lake without any commit log needs no thread until a query reads a file."""
+        if self._snapshots:
+            self._begin_polling()
         for scout in self.scouts.values():
             scout.start()
 
@@ -73,15 +78,23 @@ class Watcher:
         self._stop.set()
         for scout in self.scouts.values():
             scout.stop()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        self.files.close()
         with self._lock:
             for each in self._snapshots:
                 each.close()
             self._snapshots = []
             self.scouts = {}
             self.blind_at = self._seen_until = math.inf
+
+    def _begin_polling(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._poll, name="livelake-watcher", daemon=True)
+                self._thread.start()
 
     @property
     def is_blind(self) -> bool:
@@ -117,6 +130,13 @@ class Watcher:
             self._apply(catalog, counted.written(tables))
             return counted.head
 
+    def watch_files(self, names: Iterable[str]) -> tuple[int, Mapping[str, Look]]:
+        """`FileLog.begin`, and from now on the files are looked at in each poll."""
+        found = self.files.begin(names)
+        self._see()
+        self._begin_polling()
+        return found
+
     def heads(self) -> Mapping[str, int]:
         """The newest state of each catalog that has been applied."""
         return dict(self._applied)
@@ -127,10 +147,10 @@ class Watcher:
         self._applied[catalog] = self.logs[catalog].head  # only now: whoever sees it reads what is true
 
     def _vouched_until(self) -> float:
-        return min(self._seen_until, *(scout.blind_at for scout in self.scouts.values()), math.inf)
+        return min(self._seen_until, self.files.blind_at, *(scout.blind_at for scout in self.scouts.values()))
 
     def _see(self) -> None:
-        """A remote catalog was heard of."""
+        """A remote catalog was heard of, or files were looked at."""
         with self._lock:
             self.blind_at = self._vouched_until()
 
@@ -144,6 +164,8 @@ class Watcher:
     def _poll(self) -> None:
         while not self._stop.wait(self.interval):
             try:
+                self.files.look()
+                self._see()
                 self.look()
             except LivelakeError as error:
                 if self.failure is None:

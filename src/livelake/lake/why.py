@@ -10,6 +10,7 @@ from typing import Any
 from livelake.cache import Explanation
 from livelake.engine import Reads
 from livelake.lake.answer import Answer
+from livelake.lake.files import key_of as file_key
 from livelake.lake.footprint import Footprint, Logs, Verdict, verdicts
 from livelake.lake.provenance import SourceKey
 from livelake.lake.question import Query
@@ -27,6 +28,8 @@ class Why:
     tables: Mapping[str, int]
     """Qualified name → the snapshot that last changed it."""
     files: tuple[str, ...]
+    watched: Mapping[str, str]
+    """Name of a file or pattern of this machine, as SQL has it → what it is."""
     functions: tuple[str, ...]
     """What makes the answer depend on the moment, the connection or chance."""
     as_of: Mapping[str, int]
@@ -80,6 +83,9 @@ class Why:
     def _dropped(self) -> str:
         """By a commit that we know, in its words; else by whatever the cache was told."""
         told = str(self.dropped_by)
+        file = next((name for name in self.watched if told == str(file_key(name))), None)
+        if file is not None:
+            told = f"{file} changed"
         commits = (v for v in self.verdicts if not v.kept and told.endswith(f" at {v.catalog} {v.snapshot}"))
         by = next(commits, None)
         what = told if by is None else f"by {by.catalog} {by.snapshot}, which changed {by.because}"
@@ -91,7 +97,7 @@ class Why:
         for key in self.keys:
             yield f"known as {key}"
         for file in self.files:
-            yield f"reads {file}"
+            yield f"reads {file}{self._seen(file)}"
         if not (self.tables or self.files or self.why_not):
             yield "reads no table"
         for function in self.functions:
@@ -101,6 +107,10 @@ class Why:
         for expression in self.depends_on:
             if not expression.startswith("lake/"):
                 yield f"depends on {expression}"
+
+    def _seen(self, file: str) -> str:
+        found = next((what for name, what in self.watched.items() if file.endswith(f"({name})")), None)
+        return "" if found is None else f": {found}"
 
     def _commits(self) -> Iterator[str]:
         """Those that the kept answer has outlived, and those from before it."""
@@ -134,6 +144,7 @@ def explain(
         state=entry.state,
         tables=dict(footprint.tables),
         files=tuple(sorted(f"{file.function}({file.path})" for file in found.files)),
+        watched={name: str(look) for name, look in footprint.files.items()},
         functions=tuple(sorted({*map(str, found.steps), *found.time, *found.volatile, *found.session})),
         as_of=dict(footprint.as_of),
         depends_on=tuple(sorted(map(str, footprint.depends_on))),

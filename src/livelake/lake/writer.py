@@ -1,0 +1,91 @@
+"""The writing side of a lake: one lane, each commit applied here before anybody is told of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+from livelake.engine import Engine, Session, identifier
+from livelake.lake.attached import Attached
+from livelake.lake.log import CountedLog, SnapshotLog
+from livelake.lake.parameters import Parameters
+from livelake.lake.receipt import Receipts
+from livelake.lake.retry import again
+from livelake.lake.targets import Targets, Work, written
+from livelake.lake.transaction import Transaction
+from livelake.lake.watcher import Watcher
+from livelake.token import Token
+
+
+class Writer:
+    """``counts_writes``: a catalog without a log is attached, so that the targets of each write must be known."""
+
+    def __init__(self, engine: Engine, attached: Attached, watcher: Watcher, *, counts_writes: bool) -> None:
+        self._lane = engine.writer
+        self._attached = attached
+        self._watcher = watcher
+        self._counts_writes = counts_writes
+        self._receipts = Receipts(engine, attached)
+
+    async def execute(self, sql: str, parameters: Parameters = None) -> Token:
+        """`Lake.execute`."""
+
+        def write(session: Session) -> Token:
+            self._attached.check_files()
+            targets = written(session, sql, plan=self._counts_writes)
+            with self.committing(session) as work:
+                work.targets = targets
+                session.execute(sql, parameters)
+            return work.token
+
+        return await again(lambda: self._lane.run(write), self._attached)
+
+    async def insert(self, table: str, data: Any, columns: Sequence[str] | None) -> Token:
+        """`Lake.insert`."""
+
+        async def attempt() -> Token:
+            async with self.transaction() as transaction:
+                count = await transaction.insert(table, data, columns=columns)
+            return transaction.token if count and transaction.token is not None else Token()
+
+        return await again(attempt, self._attached, repeatable=hasattr(data, "__len__"))
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """`Lake.transaction`."""
+        async with Transaction(self._lane, self.committing, plan=self._counts_writes) as transaction:
+            yield transaction
+
+    async def administer(self, statements: Sequence[str]) -> None:
+        """`Lake.administer`."""
+        await self._lane.run(lambda session: [session.fetchall(sql) for sql in statements])
+
+    @contextlib.contextmanager
+    def committing(self, session: Session) -> Iterator[Work]:
+        """A transaction that is committed and applied here at its end. On the lane's thread."""
+        self._attached.check_files()
+        work = Work()
+        with contextlib.ExitStack() as applying:
+            with self._receipts.transaction(session) as receipt:
+                yield work
+                applying.enter_context(self._watcher.settled)
+            work.token = self._applied(session, work.targets) | receipt.found
+
+    def _applied(self, session: Session, targets: Targets) -> Token:
+        """What this session has just committed, applied here."""
+        watcher, versions = self._watcher, dict[str, int]()
+        for name, log in watcher.logs.items():
+            if isinstance(log, CountedLog):
+                tables = targets.of(name)
+                if tables is None or tables:
+                    versions[name] = watcher.wrote(name, tables)
+        watcher.look()
+        if targets.files:
+            watcher.files.look(after_write=True)
+        for name, log in watcher.logs.items():
+            if isinstance(log, SnapshotLog):
+                row = session.fetchone(f"FROM {identifier(name)}.last_committed_snapshot()")
+                if row and row[0] is not None:
+                    versions[name] = int(row[0])
+        return Token(versions=versions)
