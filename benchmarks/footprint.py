@@ -77,5 +77,5 @@ def _rounds(
 def _once(lake: livelake.LiveLake, session: Session, question: Query) -> float:
     with session.transaction():
         began = time.perf_counter_ns()
-        lake._foresee(session, question, {})
+        lake._computing.foresee(session, question, {})
         return time.perf_counter_ns() - began

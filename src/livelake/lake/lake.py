@@ -8,24 +8,22 @@ reads comes from its own unoptimised plan. It knows nothing of feeds: `livelake.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self, Unpack, cast
 
-from livelake.cache import AnalyticsCache, Flight, Policy, Read, Slot
+from livelake.cache import AnalyticsCache, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Limits, Session, Statement, UnkeepableError
-from livelake.errors import BusyError, ClosedError, QueryError, RefusedError, SourceError, TooLargeError
+from livelake.engine import Engine, Limits, Statement
+from livelake.errors import BusyError, ClosedError
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
 from livelake.lake.attached import REMOTE_INTERVALS, Attached
 from livelake.lake.catalog import parse
+from livelake.lake.computing import Computing
 from livelake.lake.joint import Joint
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
@@ -34,7 +32,7 @@ from livelake.lake.provenance import question_hash
 from livelake.lake.question import OWN, Query, Terms, question, short
 from livelake.lake.safety import checked, engine_for, lock, restore
 from livelake.lake.transaction import Transaction
-from livelake.lake.travel import AsOf, Travel, Trip
+from livelake.lake.travel import AsOf, Travel
 from livelake.lake.upkeep import Done, Upkeep, maintain
 from livelake.lake.waiting import catch_up
 from livelake.lake.watcher import Watcher
@@ -46,8 +44,6 @@ from livelake.token import Token
 _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
 _NO_KEYS: frozenset[KeyExpr] = frozenset()
 _LIMITS = Limits()
-_COMPACTION_RETRIES = 5
-_TORN_RETRIES = 3
 
 
 class Lake:
@@ -87,6 +83,16 @@ class Lake:
         self._writer = Writer(engine, attached, self.watcher, counts_writes=self._counts_writes)
         self._planner = Planner(engine, self.watcher.logs, self.watcher.watch_files)
         self._travel = Travel(engine, self._planner, self.watcher, default)
+        self._computing = Computing(
+            engine,
+            attached,
+            self.watcher,
+            self._planner,
+            self._travel,
+            clock,
+            limits,
+            counts_writes=self._counts_writes,
+        )
         if attached.is_restorable:
             engine.recovery(partial(restore, attached, cache))
 
@@ -266,21 +272,9 @@ class Lake:
         if self.watcher.is_blind:  # nobody can vouch for what is kept
             policy["fresh"] = True
 
-        async def run(flight: Flight[Answer]) -> Answer:
-            if joint is not None:
-                try:
-                    return await self._jointly(joint, flight, question)
-                except (RefusedError, TooLargeError):
-                    raise
-                except (QueryError, SourceError):
-                    pass  # then by itself, where it is healed and tried again
-            return await self.engine.pool.run(
-                lambda session: self._compute(session, flight, question), deadline=self.limits.deadline
-            )
-
         return await self.cache.fetch(
             question.key,
-            run,
+            lambda flight: self._computing.run(flight, question, joint),
             depends_on=_EVERY_LAKE | question.depends_on,
             pins=True,
             watcher=watcher,
@@ -293,104 +287,7 @@ class Lake:
 
     def joint(self) -> Joint:
         """Where several questions are read at one snapshot; see `fetch`. To be closed."""
-        return Joint(self.engine.pool, self._pinned, parallel=not self._counts_writes)
-
-    @contextlib.contextmanager
-    def _pinned(self, session: Session) -> Iterator[Mapping[str, int]]:
-        """A transaction in which every catalog is pinned, and their states."""
-        self.attached.check_files()
-        with contextlib.ExitStack() as reading:
-            with self.watcher.settled if self._counts_writes else contextlib.nullcontext():
-                counted = self._counted()
-                reading.enter_context(session.transaction(read_only=True))
-                at = self._planner.pin(session, counted)
-                if counted:  # DuckDB begins to read a database when it is first looked at
-                    session.fetchone("SELECT count(*) FROM system.main.duckdb_schemas()")
-            yield at
-
-    async def _jointly(self, joint: Joint, flight: Flight[Answer], question: Query) -> Answer:
-        try:
-            async with asyncio.timeout(self.limits.deadline) as limit:
-                return await joint.run(lambda session, at: self._read_jointly(session, at, flight, question))
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise BusyError(f"{short(question.sql)} ran past its deadline of {self.limits.deadline:g} s") from None
-
-    def _read_jointly(
-        self, session: Session, at: Mapping[str, int], flight: Flight[Answer], question: Query
-    ) -> Answer:
-        answer, heads = self._read(session, flight, question, {name: at[name] for name in self._counted()})
-        if self._was_compacted(session, heads) or self.watcher.files.is_torn(answer.footprint.files):
-            raise SourceError(f"the lake was compacted, or files were written, while {short(question.sql)} ran")
-        self._travel.check_there(session, question.as_of)
-        return replace(answer, exact=True)
-
-    def _counted(self) -> dict[str, int]:
-        """The writes so far to catalogs without snapshots."""
-        return {name: log.head for name, log in self.watcher.logs.items() if isinstance(log, CountedLog)}
-
-    def _was_compacted(self, session: Session, heads: Mapping[str, int]) -> bool:
-        logs = ((self.watcher.logs[name], at) for name, at in heads.items())
-        return any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog))
-
-    def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
-        """The answer, on a worker's thread; read again if rows were moved, or files written, under it."""
-        healed, torn = False, 0
-        for _ in range(_COMPACTION_RETRIES):
-            self.attached.check_files()
-            generations = self.attached.generations()
-            try:
-                counted = self._counted()
-                with session.transaction(read_only=True):
-                    answer, heads = self._read(session, flight, question, counted)
-            except UnkeepableError:
-                continue  # the engine knows better now
-            except (QueryError, SourceError) as error:
-                if healed or not self.attached.heal(error, generations):
-                    raise self._travel.blame(session, question.as_of, error) from error
-                healed = True
-                continue
-            if self._was_compacted(session, heads):
-                continue
-            if not self.watcher.files.is_torn(answer.footprint.files) or torn == _TORN_RETRIES:
-                # One that is written without a pause is torn each time, and its answer not kept.
-                self._travel.check_there(session, question.as_of)
-                return replace(answer, exact=not self._counts_writes)
-            torn += 1
-        raise BusyError(f"the lake was compacted again and again while {short(question.sql)} ran; try again")
-
-    def _read(
-        self, session: Session, flight: Flight[Answer], question: Query, counted: Mapping[str, int]
-    ) -> tuple[Answer, Mapping[str, int]]:
-        """Pin, plan, narrow, run, within a transaction. ``counted``: from before it began.
-
-        Also the newest snapshots that the transaction saw, which the answer to a question about the past is not of.
-        """
-        trip = self._foresee(session, question, counted)
-        self.attached.vouch(trip.reads)
-        footprint, until = trip.footprint, trip.footprint.valid_until
-        flight.pin(
-            footprint.pins,
-            footprint.depends_on,
-            valid_until=None if until is None else until.timestamp(),
-            keep=footprint.why_not is None,
-        )
-        renaming = {"rename": trip.rename} if trip.as_of else {}
-        terms = question.terms
-        caps = self.limits.caps(terms.max_rows, terms.max_result_bytes, guarded=terms.untrusted)
-        data = session.read(trip.sql, question.parameters, caps, **renaming)
-        return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC)), trip.heads
-
-    def _foresee(self, session: Session, question: Query, counted: Mapping[str, int]) -> Trip:
-        """What the question reads, and on what its answer depends if this transaction computes it."""
-        now = self._clock.now()
-        if question.as_of is not None:
-            trip = self._travel.foresee(session, question, counted, now)
-        else:
-            found, footprint = self._planner.foresee(session, question, counted, now)
-            trip = Trip(question.sql, found, footprint, footprint.as_of, {})
-        return replace(trip, footprint=self.attached.bounded(trip.reads, trip.footprint, question.ttl, now))
+        return Joint(self.engine.pool, self._computing.pinned, parallel=not self._counts_writes)
 
     # ---------------------------------------------------------------- writing
 
@@ -450,12 +347,7 @@ class Lake:
         question = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl)
         entry = self.cache.explain(question.key)
 
-        def foresee(session: Session) -> Trip:
-            counted = self._counted()
-            with session.transaction(read_only=True):
-                return self._foresee(session, question, counted)
-
-        trip = await self.engine.pool.run(foresee)
+        trip = await self.engine.pool.run(lambda session: self._computing.foresee_now(session, question))
         slot: Slot[Answer] | None = self.cache.peek(question.key) if entry.state == "fresh" else None
         kept = None if slot is None else slot.value
         footprint = trip.footprint if kept is None else kept.footprint
