@@ -25,6 +25,7 @@ QUESTIONS = (
     "http_hit",
     "page",
     "commit_stale",
+    "pixel",
 )
 
 

@@ -23,10 +23,17 @@ def test_every_test_and_file_that_is_named_exists(document: str) -> None:
     named = re.findall(r"`([^`\s]+)`", text)
     tests = {name for name in named if re.fullmatch(r"test_\w+", name)}
     files = {name for name in named if name.startswith(("tests/", "src/"))}
-    files |= {name.replace("cache/", "src/livelake/cache/") for name in named if re.match(r"cache/\w+\.py", name)}
+    files |= {f"src/livelake/{name}" for name in named if re.fullmatch(r"[a-z]+/\w+\.py", name) and name not in files}
     assert tests
     assert not tests - DEFINED, "no such test"
     assert not {name for name in files if not (ROOT / name).exists()}, "no such file"
+
+
+def test_every_invariant_names_what_holds_it() -> None:
+    text = (ROOT / "docs" / "invariants.md").read_text(encoding="utf-8")
+    held = {row[1]: row[-2] for line in text.splitlines() if re.match(r"\| I\d", line) and (row := line.split("|"))}
+    assert [name.strip() for name in held] == [f"I{number}" for number in range(1, 9)]
+    assert not [name for name, by in held.items() if not re.search(r"`(test_\w+|tests/[^`]+)`", by)]
 
 
 def test_every_defect_of_the_sketch_has_its_line() -> None:
