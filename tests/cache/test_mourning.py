@@ -137,6 +137,21 @@ async def test_a_kept_error_gives_way_to_stale_if_error(cache: AnalyticsCache) -
         await cache.read("key", fail, depends_on="events/T/**", negative_ttl=60.0)
 
 
+async def test_i1_entries_that_share_a_dependency_hear_of_each_commit(cache: AnalyticsCache) -> None:
+    """The first commit took their group apart, and those who came after joined what no change could reach."""
+    for version in range(1, 6):
+        for name in "abc":
+
+            async def run(flight: object, version: int = version) -> int:
+                flight.pin({"lake": version})  # type: ignore[attr-defined]
+                return version
+
+            depends_on = frozenset(cache_keys("lake/a/b/c"))
+            read = await cache.fetch(name, run, depends_on=depends_on, pins=True)  # type: ignore[arg-type]
+            assert read.value == version
+        assert cache.apply("lake/a/b/c", source="lake", version=version + 1) == 3
+
+
 async def test_nothing_grows_with_changes_that_touch_nothing(cache: AnalyticsCache) -> None:
     async def run(flight: object) -> int:
         flight.pin({"lake": 10})  # type: ignore[attr-defined]

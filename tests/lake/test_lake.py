@@ -8,6 +8,7 @@ import sys
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -570,3 +571,16 @@ async def test_two_lakes_may_share_a_cache(tmp_path: Path) -> None:
         await b.execute("CREATE TABLE t AS SELECT 'b' AS who")
         assert (await a.query("FROM t")).rows() == [{"who": "a"}]
         assert (await b.query("FROM t")).rows() == [{"who": "b"}]
+
+
+@pytest.mark.parametrize("ttl", [float("nan"), float("inf"), -1, 0, "5", True, 1e300])
+async def test_a_ttl_that_is_no_time_is_refused(lake: LiveLake, ttl: Any) -> None:
+    with pytest.raises(UsageError, match="ttl="):
+        await lake.query("SELECT now() AS t", ttl=ttl)
+
+
+async def test_a_map_without_a_key_is_refused_with_its_row(lake: LiveLake) -> None:
+    """Arrow ends the process for one."""
+    await lake.execute("CREATE TABLE maps (m MAP(VARCHAR, INTEGER))")
+    with pytest.raises(UsageError, match="None for a key"):
+        await lake.insert("maps", [{"m": {"a": 1}}, {"m": {None: 1}}])

@@ -145,6 +145,16 @@ class Dependencies:
             self.discard(slot)
             self.register(slot)
 
+    def dissolve(self, group: Group) -> list[AnySlot]:
+        """The slots of a taken group that has not ended, each by itself again. Nobody joins it any more."""
+        if self._groups.get(group.expression) is group:
+            del self._groups[group.expression]
+        slots = list(group.slots)
+        for slot in slots:
+            slot.group = None  # and still `registered`: under its one expression
+        group.slots.clear()
+        return slots
+
     def take_rest(self, slot: AnySlot) -> None:
         """Take out what else a taken slot is registered under."""
         for expression in slot.depends_on:

@@ -253,7 +253,7 @@ class Registry:
         taken = self.index.take(change.key)
         for found in taken:  # it grows under way: groups are dissolved
             if type(found) is Group:
-                taken += found.dissolve()
+                taken += self.index.dissolve(found)
             elif found.registered:  # else it came before
                 self.index.take_rest(found)
                 found.registered = 0

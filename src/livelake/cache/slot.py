@@ -61,13 +61,6 @@ class Group:
         self.cause: Change | str | None = None
         self.stale_at: float = FOREVER
 
-    def dissolve(self) -> list[Slot[Any]]:
-        """Its slots, each by itself again."""
-        slots = list(self.slots)
-        for slot in slots:
-            slot.group = None  # and still `registered`: under its one expression
-        return slots
-
 
 class Slot(Generic[V]):
     """See the module. ``value`` is meaningful once ``landed``."""

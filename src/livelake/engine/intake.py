@@ -304,6 +304,9 @@ def _lists(values: Sequence[Any], target: LogicalType) -> Any:
 
 def _maps(values: Sequence[Any], target: LogicalType) -> Any:
     (_, key), (_, item) = target.children
+    for row, value in enumerate(values):
+        if isinstance(value, Mapping) and None in value:  # Arrow ends the process for one
+            raise MisfitError(row, f"{_shown(value)} has None for a key, and a map has none such")
     kept = [None if value is None else list(value.items()) for value in _of_kind(values, "mapping", target)]
     valid, nulls = _validity(kept)
     pairs = [pair for value in kept for pair in value or ()]

@@ -29,7 +29,7 @@ from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
 from livelake.lake.provenance import question_hash
-from livelake.lake.question import OWN, Query, Terms, question, short
+from livelake.lake.question import OWN, Query, Terms, check_ttl, question, short
 from livelake.lake.safety import checked, engine_for, lock, restore
 from livelake.lake.transaction import Transaction
 from livelake.lake.travel import AsOf, Travel
@@ -169,6 +169,7 @@ class Lake:
         """A question as the cache knows it. Raises `ParameterError`, `KeyExprError`, and `UsageError` for an
         ``as_of`` that names no snapshot; runs nothing."""
         terms = terms or self._terms
+        check_ttl(ttl)
         keys = key_exprs(depends_on) if depends_on else _NO_KEYS
         key: tuple[Any, ...] = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
         if terms != self._terms:

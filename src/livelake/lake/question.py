@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from livelake.errors import UsageError
 from livelake.keys import KeyExpr
 from livelake.lake.parameters import Parameters
 
@@ -22,6 +23,7 @@ class Terms(NamedTuple):
 
 
 OWN = Terms()
+_LONGEST_TTL = 10.0 * 366 * 86_400
 
 
 class Query(NamedTuple):
@@ -60,3 +62,11 @@ def short(sql: str) -> str:
     """A query on one line, for messages."""
     text = " ".join(sql.split())
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+def check_ttl(ttl: object) -> None:
+    """Raise `UsageError` for what is no time to keep an answer."""
+    if ttl is None:
+        return
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl <= _LONGEST_TTL:
+        raise UsageError(f"ttl={ttl!r}: give seconds, more than 0 and at most ten years, or None")
