@@ -488,7 +488,7 @@ async def test_an_id_that_is_not_ours_means_nothing_was_seen(app: App) -> None:
 async def test_a_server_that_stops_begins_no_stream(client: httpx.AsyncClient, app: App) -> None:
     await app.close()
     await app.close()
-    assert "stopping" in refused(await client.get("/live/shop"), 503)
+    assert "about to stop" in refused(await client.get("/live/shop"), 503)
 
 
 async def test_made_up_parameters_open_a_bounded_number_of_channels(
