@@ -345,7 +345,7 @@ def test_close_fails_what_waits_and_interrupts_what_runs() -> None:
     with pytest.raises(ClosedError):
         engine.pool.submit(lambda session: 1)
     engine.close()
-    assert threads() == before
+    assert threads() <= before  # one that was given up by an earlier test may end meanwhile
 
 
 async def test_cancelling_a_job_twice_or_late_is_fine(one: Engine) -> None:

@@ -50,7 +50,7 @@
       // Of panels that moved together the last has the id: they are shown together. A stream that is cut in between
       // brings them all again.
       held.push(data);
-      if (id === whole) return;
+      if (id && id === whole) return;
       whole = id;
       held.splice(0).forEach(patchElements);
     });
