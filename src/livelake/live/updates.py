@@ -20,18 +20,21 @@ from typing import Any, Literal, Self, TypeAlias
 
 from livelake.cache import Change, Slot
 from livelake.errors import ClosedError
+from livelake.keys import decode_chunk
 from livelake.lake import Query, Result
+from livelake.lake.files import FILES
 from livelake.live.feed import State, Topic
 
 Key: TypeAlias = tuple[Any, ...]
-Cause: TypeAlias = Literal["first", "commit", "event", "time", "dropped"]
+Cause: TypeAlias = Literal["first", "commit", "file", "event", "time", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """What ended the answer before this one; of several changes at once, the one that was heard of first.
 
-    ``first``: there was none. ``commit``: of ``catalog``, its ``snapshot``, to what ``key`` names. ``event``: it was
+    ``first``: there was none. ``commit``: of ``catalog``, its ``snapshot``, to what ``key`` names. ``file``: the one
+    at ``key``, as the query names it, was written. ``event``: it was
     published under ``key``, or one may have been missed, and then the key is a wild one. ``time``: its time was over,
     only the clock refreshes it, or somebody asked for a fresh one. ``dropped``: the cache was told to, in the words
     of ``key``.
@@ -46,6 +49,8 @@ class Reason:
         match self.cause:
             case "commit":
                 return f"commit {self.snapshot} of {self.catalog} ({self.key})"
+            case "file":
+                return f"{self.key} was written"
             case "event":
                 return f"event {self.key}"
             case "time":
@@ -64,6 +69,8 @@ def ended(before: Slot[Any] | None) -> Reason:
     if before is None:
         return FIRST
     match before.dropped_by:
+        case Change(key, source, _) if source == FILES:
+            return Reason("file", decode_chunk(key.rsplit("/", 1)[1]))
         case Change(key, source, version) if source is not None:
             return Reason("commit", str(key), source, version)
         case Change(key):
