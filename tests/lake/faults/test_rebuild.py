@@ -52,7 +52,7 @@ async def die(lake: LiveLake, kind: str) -> None:
     if kind == "sqlite":
         await lake.execute("CREATE OR REPLACE TABLE side.main.t AS SELECT 1 AS a")
     with pytest.raises(LostError, match="DuckDB gave up a database"):
-        await lake.maintain([f"CHECKPOINT {CHECKPOINTED[kind]}"])
+        await lake.administer([f"CHECKPOINT {CHECKPOINTED[kind]}"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -241,7 +241,7 @@ async def test_a_checkpoint_that_finds_no_room_costs_that_database_for_a_moment(
                     break
                 acknowledged += 1
             with pytest.raises((LostError, InternalError, SourceError)):
-                await lake.maintain([f"CHECKPOINT {CHECKPOINTED[kind]}"])
+                await lake.administer([f"CHECKPOINT {CHECKPOINTED[kind]}"])
         answer = await recovered(lake)
         assert total(answer) == (499_500, ROWS + acknowledged)
         await lake.execute("INSERT INTO orders SELECT 0 FROM range(100000)")
