@@ -149,6 +149,19 @@ async def test_i7_a_late_panel_is_marked_and_not_mixed_in(lake: LiveLake) -> Non
     await page.close()
 
 
+async def test_a_change_during_a_slow_read_is_not_forgotten(lake: LiveLake) -> None:
+    """The last change counts: the panel is touched while its read of before is still on its way."""
+    reading, (slow,) = Gated(lake), asked(lake, "one")
+    reading.gates[slow.sql] = asyncio.Event()
+    page = Page(reading, [slow], [True], SYSTEM, patience=0.05)
+    await until(lambda: lake.cache.stats().computed == 1)
+    await lake.execute("INSERT INTO one VALUES (1)")
+    await until(lambda: not page._changed and not page._news.is_set())
+    reading.gates.pop(slow.sql).set()
+    await until(lambda: counts(page) == [1])
+    await page.close()
+
+
 async def test_a_lazy_panel_is_read_once_and_says_when_it_is_overtaken(lake: LiveLake) -> None:
     page = lake.page(asked(lake, "one", "two"), eager=[True, False])
     await until(lambda: counts(page) == [0, 0])

@@ -227,6 +227,8 @@ class Page:
         panel.read, panel.error, panel.failures = read, None, 0
         again = self._source.again_in(read)
         panel.due = None if again is None else now + again
+        if read.slot.is_stale:  # it was touched while it was being read, perhaps in a round that is over
+            self._note(panel)
 
     # ---------------------------------------------------------------- comparing
 
