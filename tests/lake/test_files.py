@@ -313,8 +313,8 @@ async def test_a_file_written_under_its_read_is_read_again(
     await settle(quiet)
     read, left = Session.read, [2]
 
-    def written_after(self: Session, sql: str, params: Any = None) -> ArrowData:
-        found = read(self, sql, params)
+    def written_after(self: Session, *asked: Any, **terms: Any) -> ArrowData:
+        found = read(self, *asked, **terms)
         if left[0]:
             left[0] -= 1
             path.write_text(f"n\n1{left[0]}\n")
