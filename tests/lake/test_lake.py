@@ -462,7 +462,7 @@ async def test_a_token_from_the_future_or_elsewhere_is_refused(lake: LiveLake) -
     asking = asyncio.create_task(lake.query(TOTAL, not_before=Token(versions={"sales": 10**6})))
     await asyncio.sleep(0)
     clock.advance(60)
-    with pytest.raises(BusyError, match="newest commits"):
+    with pytest.raises(BusyError, match="newest commit here"):
         await asking
     with pytest.raises(UsageError, match="elsewhere"):
         await lake.query(TOTAL, not_before=Token(versions={"elsewhere": 1}))
