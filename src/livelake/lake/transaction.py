@@ -95,6 +95,7 @@ class Transaction:
         future: Future[Any] = Future()
         self._steps.put((step, future))
         waiting = asyncio.wrap_future(future)
+        waiting.add_done_callback(_seen)
         await asyncio.wait((waiting, self._ended), return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
             waiting.cancel()
@@ -158,3 +159,9 @@ class Transaction:
             await self._ended
         if kind is None:  # the error was caught inside the block: all of it or none
             raise QueryError(f"a statement of this transaction failed, so nothing was committed: {self._failed}")
+
+
+def _seen(waiting: asyncio.Future[Any]) -> None:
+    """Look at an outcome that a cancelled caller waits for no more, so that asyncio does not complain."""
+    if not waiting.cancelled():
+        waiting.exception()
