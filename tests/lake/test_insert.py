@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import itertools
 import json
@@ -28,6 +29,8 @@ import livelake
 from livelake.engine import Session
 from livelake.errors import ConflictError, QueryError, UsageError
 from livelake.lake.insert import BATCH_ROWS
+from livelake.lake.targets import Work
+from livelake.lake.transaction import Transaction
 from livelake.live import LiveLake
 from livelake.token import Token
 
@@ -243,6 +246,35 @@ async def test_a_caller_who_is_cancelled_leaves_nothing_behind(ducklake: LiveLak
         await task
     await ducklake.insert("orders", [{"amount": 1}])
     assert await counted(ducklake) == (3, 16)
+
+
+async def test_a_transaction_that_is_cancelled_while_it_begins_lets_the_writer_go(ducklake: LiveLake) -> None:
+    may_begin = threading.Event()
+    lane = ducklake.engine.writer
+
+    @contextlib.contextmanager
+    def committing(_session: Session) -> Iterator[Work]:
+        may_begin.wait()
+        yield Work()
+
+    async def block() -> None:
+        async with Transaction(lane, committing, plan=True):
+            pytest.fail("the block was entered")
+
+    for turns in range(6):  # before its thread has it, and while it begins
+        may_begin.clear()
+        task = asyncio.create_task(block())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        while turns == 5 and lane.running == 0:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        may_begin.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(ducklake.insert("orders", [{"amount": 1}]), 30)
+    assert await counted(ducklake) == (8, 21)
 
 
 # -------------------------------------------------------------------- conflicts

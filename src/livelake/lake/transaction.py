@@ -140,7 +140,11 @@ class Transaction:
         begun: Future[None] = Future()
         self._ended = asyncio.ensure_future(self._lane.run(lambda session: self._serve(session, begun)))
         beginning = asyncio.wrap_future(begun)
-        await asyncio.wait((beginning, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait((beginning, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self._abandon(interrupting=True)
+            raise
         if not beginning.done():
             beginning.cancel()
             await self._ended  # raises why it could not begin
@@ -152,13 +156,18 @@ class Transaction:
             await self._do(None)
             self.token = await self._ended
             return
-        self._steps.put((_roll_back, Future()))
-        if kind is not None and issubclass(kind, asyncio.CancelledError):
-            self._ended.cancel()  # a step may still run: interrupt it; the lane rolls back by itself
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await self._ended
+        await self._abandon(interrupting=kind is not None and issubclass(kind, asyncio.CancelledError))
         if kind is None:  # the error was caught inside the block: all of it or none
             raise QueryError(f"a statement of this transaction failed, so nothing was committed: {self._failed}")
+
+    async def _abandon(self, *, interrupting: bool) -> None:
+        """Let the lane go without a commit, whether it has begun, has yet to, or is at a step."""
+        assert self._ended is not None
+        self._steps.put((_roll_back, Future()))
+        if interrupting:
+            self._ended.cancel()  # a step may still run; the lane rolls back by itself
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await self._ended
 
 
 def _seen(waiting: asyncio.Future[Any]) -> None:
