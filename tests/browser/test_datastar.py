@@ -44,7 +44,7 @@ def page(get: str, *ids: str) -> str:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tab: Any, tmp_path: Path) -> Iterator[Site]:
     datastar_js()
     folder = tmp_path / "shop"
     folder.mkdir()
@@ -54,6 +54,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.execute("CREATE TABLE orders AS SELECT 'north' AS region, 10 AS amount")
     made.execute("CREATE TABLE people AS SELECT 'Ada' AS name")
     yield made
+    for each in tab.context.pages:  # its client would complain of a server that ends, and come back
+        each.goto("about:blank")
     made.stop()
 
 

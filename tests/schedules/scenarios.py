@@ -369,6 +369,44 @@ async def two_tables_one_catalog() -> None:
     await world.settle()
 
 
+async def companions_and_commits() -> None:
+    """Entries of one table share their fate, until a commit comes that some of them have seen."""
+    await _companions(World(versioned=True))
+
+
+async def companions_and_events() -> None:
+    await _companions(World())
+
+
+async def companions_come_and_go() -> None:
+    """Some are evicted or watched, which takes them out of their group."""
+    world = World(bag=True)
+
+    async def evict() -> None:
+        for key in "ab":
+            world.bag.evict(key)
+            await asyncio.sleep(0)
+            world.cache.settle()
+
+    await _companions(world, evict(), _watch(world, 1))
+
+
+async def _companions(world: World, *others: Coroutine[Any, Any, None]) -> None:
+    for key in "abk":
+        await world.read(key)
+    await asyncio.gather(
+        world.reader(key="a"), world.reader(1, key="b"), world.reader(1, key="c"), world.writer(), *others
+    )
+    for _ in range(2):  # what came after the group was taken apart hears of the next one too
+        for key in "abk":
+            await world.read(key)
+        await world.commit()
+        check_books(world.cache)
+    for key in "abk":
+        assert await world.read(key) == world.truth, "I1: the last change was missed"
+    await world.settle()
+
+
 SCENARIOS: tuple[Scenario, ...] = (
     reads_and_commits,
     reads_and_commits_with_versions,
@@ -400,4 +438,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     refreshed_ahead_and_failing,
     closed_at_any_time,
     two_tables_one_catalog,
+    companions_and_commits,
+    companions_and_events,
+    companions_come_and_go,
 )

@@ -23,6 +23,7 @@ import detangle
 import pytest
 
 from livelake.cache import AnalyticsCache, ProactiveRefresh, Refresher, analytics_cache, arguments, dependencies
+from livelake.cache.dependencies import Dependencies
 from livelake.cache.flight import Flight
 from livelake.cache.reader import Answer, Reader
 from livelake.cache.refresh import Loaded, Watched
@@ -103,6 +104,31 @@ async def a_replay_drops_nothing() -> None:
     for version in (5, 3, 5, 4):
         cache.apply("lake/sales/main/orders", source="sales", version=version)
     assert cache.get("k") == 1, "replay: a repeated change dropped an answer that had seen it"
+
+
+async def companions_who_have_seen_it_stay() -> None:
+    cache, versions = AnalyticsCache(), {"a": 4, "b": 4, "c": 5}
+    for key, version in versions.items():
+
+        async def run(flight: Flight[int], version: int = version) -> int:
+            flight.pin({"sales": version})
+            return version
+
+        on = frozenset({dependencies.KeyExpr("lake/sales/main/orders")})
+        await cache.fetch(key, run, depends_on=on, pins=True)
+    cache.apply("lake/sales/main/orders", source="sales", version=5)
+    assert cache.get("a") is cache.get("b") is None, "I1: a companion was forgotten"
+    assert cache.get("c") == 5, "replay: a companion that had seen the change was dropped"
+
+
+def companions_who_are_computed_again_are_kept() -> None:
+    cache = AnalyticsCache()
+    for _ in range(3):
+        for key in "abc":
+            cache.insert(key, key, depends_on="events/T/**")
+        assert cache.get("a") and cache.get("b") and cache.get("c"), "lost: a companion joined those who have ended"
+        cache.apply("events/T/1/1")
+        cache.insert("b", "b", depends_on="events/T/**")  # the others have ended and are there
 
 
 def arguments_stay_apart() -> None:
@@ -316,6 +342,8 @@ CHECKS: dict[str, Callable[[], Any]] = {
         a_big_answer_is_not_kept,
         a_late_word_of_an_eviction,
         a_late_put_of_the_evicted,
+        companions_who_have_seen_it_stay,
+        companions_who_are_computed_again_are_kept,
     )
 }
 ON_LOOP = {scenario.__name__: scenario for scenario in SCENARIOS}
@@ -819,6 +847,51 @@ BUGS: tuple[Bug, ...] = (
         "seconds <= 0 and Flight.enter(self._registry, demand.key, demand.depends_on, loop, grace=0, pins=False):",
         "a_bad_policy_leaves_no_flight",
         "left behind",
+    ),
+    Bug(
+        "groups: a dissolved one is still joined",
+        Dependencies,
+        "dissolve",
+        "self._groups.get(group.expression) is group",
+        "False",
+        "companions_and_commits",
+        "unreachable",
+    ),
+    Bug(
+        "groups: an ended one is still joined",
+        Dependencies,
+        "gather",
+        "group is None or group.cause is not None",
+        "group is None",
+        "companions_who_are_computed_again_are_kept",
+        "lost",
+    ),
+    Bug(
+        "groups: a commit ends those who have seen it",
+        Registry,
+        "overtake_before",
+        "taken += self.index.dissolve(found)",
+        "found.stale_at, found.cause = self.monotonic(), change.key",
+        "companions_who_have_seen_it_stay",
+        "replay",
+    ),
+    Bug(
+        "groups: a commit forgets those who have seen it",
+        Registry,
+        "overtake_before",
+        "self.index.register(found)",
+        "pass",
+        "companions_and_commits",
+        "unreachable|I1",
+    ),
+    Bug(
+        "groups: the watched are told by nobody",
+        Dependencies,
+        "single_out",
+        "slot.group is not None and",
+        "False and",
+        "companions_come_and_go",
+        "last change",
     ),
 )
 

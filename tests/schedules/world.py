@@ -104,7 +104,11 @@ def check_books(cache: AnalyticsCache) -> None:
     assert not registry.flights, "left behind: a flight"
     held = {id(slot) for slot in (*registry.entries.values(), *registry.failures.values())}
     assert all(id(slot) in held for slot in registry.index.slots()), "left behind: a registration"
-    assert all(slot.is_stale or slot.registered for slot in registry.entries.values()), "unreachable: an entry"
+    reachable = {id(slot) for slot in registry.index.slots()}
+    for slot in registry.entries.values():
+        is_safe = slot.is_stale or not slot.depends_on or id(slot) in reachable
+        assert slot.registered or slot.is_stale, "unreachable: an entry that is not registered"
+        assert is_safe, "unreachable: an entry that no change finds"
     assert registry.bytes == sum(slot.size for slot in registry.entries.values()), "bytes: the sum is wrong"
     assert not any(slot.watchers for slot in registry.index.slots()), "left behind: a watcher"
     assert all(task.done() for task in cache._reader._tasks), "left behind: a task"
