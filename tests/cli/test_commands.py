@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -401,8 +400,11 @@ def test_help_and_version_of_the_real_command(run: Any) -> None:
     assert run("-h").returncode == 0
     misunderstood = run("qery")
     assert (misunderstood.returncode, misunderstood.stdout) == (2, "")
-    assert "No such command" in misunderstood.stderr
-    assert textwrap.dedent(misunderstood.stderr).startswith("Usage: livelake")
+    assert misunderstood.stderr == "livelake: No such command 'qery'. Did you mean 'query'? (see livelake --help)\n"
+    assert run("query", ":memory:").stderr == "livelake: Missing argument 'SQL' (see livelake query --help)\n"
+    nowhere = run("query", "", "SELECT 1")
+    assert (nowhere.returncode, nowhere.stdout) == (1, "")
+    assert nowhere.stderr.startswith("livelake: an empty text names no database")
 
 
 # ---------------------------------------------------------------- why, declared; maintain

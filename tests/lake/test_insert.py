@@ -8,6 +8,7 @@ import enum
 import itertools
 import json
 import math
+import re
 import sqlite3
 import subprocess
 import sys
@@ -174,6 +175,9 @@ REFUSED: dict[str, tuple[Any, Any, str]] = {
     "mixed rows": ([{"amount": 1}, ("x",)], None, "row 2 is not a mapping"),
     "no columns": ([(1, 2)], None, "need columns="),
     "both": ([{"amount": 1}], ["amount"], "these rows are mappings"),
+    "text for columns": ([(1,)], "a", "columns='a' is no list of names"),
+    "numbers for columns": ([(1,)], [1], r"columns=\[1\] is no list of names"),
+    "too large for any": ([{"amount": 10**5_000}], None, r"row 1, column amount .*a number of 16,610 bits \(int\)"),
     "arrow and columns": (pa.table({"amount": [1]}), ["amount"], "names of their own"),
     "one mapping": ({"amount": [1]}, None, "dict is neither rows nor Arrow"),
     "a number": (5, None, "int is neither rows nor Arrow"),
@@ -193,13 +197,37 @@ async def test_what_does_not_fit_is_said_by_row_and_column_and_nothing_is_writte
 
 
 async def test_arrow_of_the_wrong_type_names_its_column(lake: LiveLake) -> None:
-    with pytest.raises(QueryError, match="'many' to INT32 when casting from source column amount"):
+    with pytest.raises(QueryError, match="'many' to INT32 when casting from source column amount") as refused:
         await lake.insert("orders", pa.table({"amount": ["1", "many"]}))
+    assert not re.search("LINE|INSERT|intake", str(refused.value))  # our statement is nobody's business
 
 
 async def test_a_table_that_is_not_there_is_said(lake: LiveLake) -> None:
-    with pytest.raises(QueryError, match=r"insert into nowhere: .*nowhere does not exist"):
+    with pytest.raises(QueryError, match=r"insert into nowhere: .*nowhere does not exist") as refused:
         await lake.insert("nowhere", [{"a": 1}])
+    assert not re.search("LINE|DESCRIBE", str(refused.value))
+
+
+@pytest.mark.parametrize("name", ["", ".", "a..b", "a.b.c.d", '"a', 'a"b', None, 5, ["orders"]])
+async def test_what_names_no_table_is_said(lake: LiveLake, name: Any) -> None:
+    with pytest.raises(UsageError, match=r"names no table; write table, schema\.table or catalog\.schema\.table"):
+        await lake.insert(name, [{"a": 1}])
+
+
+async def test_a_name_may_be_quoted_as_in_sql(lake: LiveLake) -> None:
+    await lake.execute('CREATE TABLE "a.b ""c" (n INTEGER)')
+    await lake.insert('"a.b ""c"', [{"n": 1}])
+    await lake.insert('main."a.b ""c"', [{"n": 2}])
+    assert (await lake.query('SELECT sum(n) AS n FROM "a.b ""c"')).rows() == [{"n": 3}]
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), Decimal("1e400"), 2**1024])
+async def test_a_number_too_large_for_a_double_is_refused_and_not_infinity(lake: LiveLake, value: Any) -> None:
+    await lake.execute("CREATE TABLE measured (n DOUBLE)")
+    with pytest.raises(UsageError, match=r"row 2, column n \(DOUBLE\): .* is too large for a DOUBLE"):
+        await lake.insert("measured", [{"n": 1}, {"n": value}])
+    await lake.insert("measured", [{"n": 2**1023}, {"n": Decimal("Infinity")}, {"n": None}])
+    assert (await lake.query("SELECT n FROM measured")).rows() == [{"n": 2.0**1023}, {"n": math.inf}, {"n": None}]
 
 
 @pytest.mark.parametrize("bad", [0, 4_999, BATCH_ROWS - 1, BATCH_ROWS, 2 * BATCH_ROWS + 1])

@@ -126,7 +126,7 @@ def companions_who_are_computed_again_are_kept() -> None:
     for _ in range(3):
         for key in "abc":
             cache.insert(key, key, depends_on="events/T/**")
-        assert cache.get("a") and cache.get("b") and cache.get("c"), "lost: a companion joined those who have ended"
+        assert [cache.get(key) for key in "abc"] == ["a", "b", "c"], "lost: a companion joined those who have ended"
         cache.apply("events/T/1/1")
         cache.insert("b", "b", depends_on="events/T/**")  # the others have ended and are there
 

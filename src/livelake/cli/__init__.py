@@ -53,8 +53,7 @@ def _run() -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _fail(_in_one_line(error), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return 130
     except OSError as error:  # of standard output: all others were mapped
@@ -64,6 +63,12 @@ def _run() -> int:
         return _fail(f"standard output cannot be written: {error.strerror}")
 
 
-def _fail(message: str) -> int:
+def _in_one_line(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return message if context is None else f"{message} (see {context.command_path} --help)"
+
+
+def _fail(message: str, status: int = 1) -> int:
     click.echo(f"livelake: {clean(' '.join(message.split()))}", err=True)
-    return 1
+    return status

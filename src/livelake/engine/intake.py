@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ _EPOCH: Final = datetime(1970, 1, 1)
 _EPOCH_UTC: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_DAY: Final = _EPOCH.toordinal()
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MOST_BITS: Final = 14_000  # of an int that Python writes as text
+_MOST: Final = int(sys.float_info.max)
 
 # The first kind that fits: a bool is an int, a datetime a date.
 _KINDS: Final[tuple[tuple[type, str], ...]] = (
@@ -107,10 +110,23 @@ def lay(values: Sequence[Any], target: LogicalType) -> Laid:
             raise MisfitError(row, f"{_shown(values[row])} is nested, and the column is {target.name}")
         written = [None if value is None else _as_json(row, value) for row, value in enumerate(values)]
         return Laid(_texts(written), is_sure=False)
+    if target.name in ("DOUBLE", "FLOAT") and kinds & {"int", "decimal"}:
+        _check_that_it_is_finite(values, target)
     if len(kinds) > 1:
         return Laid(_mixed(values, kinds, target), is_sure=False)
     kind = kinds.pop() if kinds else "null"
     return Laid(_LEAVES[kind](values), _is_sure(values, kind, target.name))
+
+
+def _check_that_it_is_finite(values: Sequence[Any], target: LogicalType) -> None:
+    """DuckDB would read a number that is too large as infinity."""
+    for row, value in enumerate(values):
+        if isinstance(value, int) and abs(value) < 2**1023:
+            continue
+        if isinstance(value, Decimal) and not value.is_finite():
+            continue
+        if isinstance(value, int | Decimal) and abs(value) > _MOST:
+            raise MisfitError(row, f"{_shown(value)} is too large for a {target.name}")
 
 
 def _is_sure(values: Sequence[Any], kind: str, name: str) -> bool:
@@ -156,7 +172,10 @@ def _plain(row: int, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    written = repr(value)
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        written = f"a number of {value.bit_length():,} bits"  # Python refuses to write it
+    else:
+        written = repr(value)
     return f"{written if len(written) <= 60 else written[:59] + '…'} ({type(value).__name__})"
 
 
@@ -194,6 +213,9 @@ def _integers(values: Sequence[Any]) -> Any:
     try:
         return _fixed(nanoarrow.int64(), "q", int)(values)
     except OverflowError:  # HUGEINT and beyond
+        for row, value in enumerate(values):
+            if value is not None and value.bit_length() > _MOST_BITS:
+                raise MisfitError(row, f"{_shown(value)} is larger than any number of DuckDB's") from None
         return _texts([None if value is None else str(int(value)) for value in values])
 
 

@@ -90,6 +90,8 @@ def parse(uri: str, name: str | None = None) -> Catalog:
             raise UsageError(
                 f"{shown!r} is not a database that can be attached; write ducklake:{shown} for a DuckLake"
             )
+        if not uri.strip():
+            raise UsageError("an empty text names no database; write for example sales.duckdb or :memory:")
         path = Path(uri).expanduser().absolute()
         return Catalog(_name(name, path.stem, uri), uri, Log.NONE, path)
     data_path = None

@@ -16,18 +16,21 @@ DuckLake, however it came.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
 from livelake.engine import MisfitError, Session, identifier, lay, parse_type, stream, table
-from livelake.errors import LivelakeError, UsageError
+from livelake.errors import QueryError, UsageError
 from livelake.lake.targets import Targets, written
 
 BATCH_ROWS: Final = 10_000
 
 _INTAKE: Final = "livelake_intake"
 _NUMBERS: Final = itertools.count(1)
+_OURS: Final = re.compile(r" \(in: (DESCRIBE|INSERT INTO) .*\)$", re.DOTALL)
+_PART: Final = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')  # of a name with dots
 
 Rows = Sequence[Any]
 
@@ -40,9 +43,11 @@ class Insertion:
         """What has been written, once a step has run."""
         self.is_arrow = hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
         self._into = into
-        self._target = ".".join(map(identifier, into.split(".")))
+        self._target = self._named(into)
         self._data = data
         self._plan = plan
+        if isinstance(columns, str) or not all(isinstance(name, str) for name in columns or ()):
+            raise self._refused(f"columns={columns!r:.80} is no list of names; write columns=['region', 'amount']")
         self._given = None if columns is None else list(columns)
         self._types: dict[str, str] = {}  # of the columns that are given, in the order of the data
         self._done = 0
@@ -119,11 +124,19 @@ class Insertion:
             session, f"INSERT INTO {self._target} ({self._list}) VALUES ({values})", plan=self._plan
         )
 
+    def _named(self, into: Any) -> str:
+        """The table as SQL. Its parts may be quoted, as in SQL, and need not be."""
+        parts = [part for part in _PART.findall(into) if any(part)] if isinstance(into, str) else []
+        whole = ".".join(f'"{quoted}"' if quoted else plain for quoted, plain in parts)
+        if not 1 <= len(parts) <= 3 or whole != into:
+            raise UsageError(f"{into!r:.80} names no table; write table, schema.table or catalog.schema.table")
+        return ".".join(f'"{quoted}"' if quoted else identifier(plain) for quoted, plain in parts)
+
     def _described(self, session: Session) -> list[tuple[Any, ...]]:
         try:
             return session.fetchall(f"DESCRIBE {self._target}")
-        except LivelakeError as error:
-            raise type(error)(f"insert into {self._into}: {error}") from error
+        except QueryError as error:
+            raise self._failed(error) from error
 
     @property
     def _list(self) -> str:
@@ -196,11 +209,19 @@ class Insertion:
         return count
 
     def _move(self, session: Session, source: str, target: str) -> int:
-        row = session.fetchone(f"INSERT INTO {target} ({self._list}) SELECT {self._list} FROM {source}")
+        try:
+            row = session.fetchone(f"INSERT INTO {target} ({self._list}) SELECT {self._list} FROM {source}")
+        except QueryError as error:
+            raise self._failed(error) from error
         count = int(row[0]) if row else 0
         if not count and target == self._target:
             self.targets = Targets()  # nothing was written
         return count
+
+    def _failed(self, error: QueryError) -> QueryError:
+        """What DuckDB says, without the statement of ours that it quotes."""
+        says = _OURS.sub("", str(error)).replace(_INTAKE, "the data")
+        return type(error)(f"insert into {self._into}: {says}")
 
     def _misfit(self, row: int, column: str, kind: str, why: str) -> UsageError:
         return self._refused(f"row {self._done + row + 1:,}, column {column} ({kind}): {why}")

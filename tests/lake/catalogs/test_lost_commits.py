@@ -38,6 +38,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # else its thread waits on
         self._listener.close()
         shutil.rmtree(self.folder)
 
