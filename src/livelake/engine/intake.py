@@ -125,7 +125,7 @@ def _check_that_it_is_finite(values: Sequence[Any], target: LogicalType) -> None
             continue
         if isinstance(value, Decimal) and not value.is_finite():
             continue
-        if isinstance(value, int | Decimal) and abs(value) > _MOST:
+        if isinstance(value, int | Decimal) and not -_MOST <= value <= _MOST:
             raise MisfitError(row, f"{_shown(value)} is too large for a {target.name}")
 
 
