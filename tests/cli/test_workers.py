@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -27,6 +28,8 @@ pytest.importorskip("zenoh", reason="the extra livelake[zenoh] is not installed"
 
 from cli.served import PATIENCE, SECRET, Page, by_worker, failed, get, post, until, workers
 from events.routers import running
+from livelake.cli.serving import Serving
+from livelake.cli.workers import _Place
 
 # So seldom that the commit log tells nothing during a test: what moves a page then is an event.
 NEVER_POLLED = ("--poll-interval", "600")
@@ -104,6 +107,24 @@ async def test_workers_share_one_address_and_hear_of_one_anothers_events(
         for _ in range(10):  # whichever worker answers
             told = await asyncio.to_thread(get, f"{url}queries/told", Livelake_Not_Before=token)
             assert told == [{"told": n}]
+
+
+async def test_one_of_the_workers_tidies_the_lake(serve: Any, lake: LiveLake, folder: Path, tmp_path: Path) -> None:
+    config = folder / "livelake.toml"
+    config.write_text(config.read_text() + '\n[maintain]\nevery = "1s"\n')
+    await lake.execute("INSERT INTO orders VALUES (1), (2)")
+    url, _ = await asyncio.to_thread(serve, "--workers", "3")
+    files = tmp_path / "sales.sqlite.files"
+    assert not list(files.rglob("*.parquet"))  # the rows are in the catalog still
+    await until(lambda: list(files.rglob("*.parquet")))
+    assert await asyncio.to_thread(get, f"{url}queries/seen") == [{"seen": 2}]
+
+
+def test_the_first_of_the_workers_tidies_and_no_other(folder: Path) -> None:
+    given: Any = {"hosts": None, "tokens": None, "sessions": None}
+    settings = Serving(folder=folder, poll_interval=1.0, **given)
+    with socket.socket() as listener:
+        assert [_Place(n, settings, listener)._settings.keeps_up for n in (1, 2, 3)] == [True, False, False]
 
 
 async def test_pages_of_every_worker_move(serve: Any, lake: LiveLake) -> None:

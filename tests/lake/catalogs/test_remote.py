@@ -122,6 +122,17 @@ async def test_a_change_within_the_same_second_is_confirmed(remote: Bench, files
         assert looked.failure is None
 
 
+async def test_how_often_a_server_is_asked_is_remote_poll(remote: Bench, files: FileServer) -> None:
+    """Apart from how often the commit logs are looked at, which here is hardly ever."""
+    await remote.publisher.write(*BEGIN)
+    async with livelake.open(remote.uri, as_name="space", poll_interval=600.0, remote_poll=0.02) as lake:
+        assert (await lake.query(COUNT)).rows() == [{"n": 20}]
+        await remote.publisher.write("INSERT INTO orders VALUES (1)")
+        async with asyncio.timeout(30):
+            while (await lake.query(COUNT)).rows() != [{"n": 21}]:
+                await asyncio.sleep(0.01)
+
+
 async def test_a_server_without_validators_is_not_cached_without_a_ttl(remote: Bench, files: FileServer) -> None:
     files.validators = set()
     await remote.publisher.write(*BEGIN)
