@@ -430,3 +430,26 @@ async def test_maintain_tells_what_it_did_and_what_it_cannot(run: Any, tmp_path:
     await fill("sales.duckdb", tmp_path)
     assert "tidies itself" in failed(run("maintain", "sales.duckdb"))
     assert "'a week' is not a span of time" in failed(run("maintain", SQLITE, "--expire-after", "a week"))
+
+
+# ---------------------------------------------------------------- what does not heed its interrupt
+
+
+DEAF = """
+import os, signal, sys, threading, time
+from livelake.cli import main
+from livelake.engine import WORKER_NAME
+def interrupt():
+    while not any(thread.name.startswith(WORKER_NAME) for thread in threading.enumerate()):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt, daemon=True).start()
+text = "repeat('{}', 3000000)"
+sys.argv = ["livelake", "query", ":memory:", f"SELECT levenshtein({text.format('a')}, {text.format('b')})"]
+main()
+"""
+
+
+def test_ctrl_c_ends_a_query_that_would_go_on_for_half_an_hour() -> None:
+    done = subprocess.run([sys.executable, "-c", DEAF], capture_output=True, text=True, timeout=110, check=False)
+    assert (done.returncode, done.stdout) == (130, ""), done.stderr

@@ -7,8 +7,10 @@ end, 0.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 
 import click
 
@@ -23,6 +25,7 @@ from livelake.cli.router import router
 from livelake.cli.serve import serve
 from livelake.cli.tail import tail
 from livelake.cli.terminal import begin_output, clean
+from livelake.engine import WORKER_NAME
 from livelake.errors import LivelakeError
 
 
@@ -39,7 +42,13 @@ for command in (demo, init, serve, export, query, watch, why, maintain, publish,
 def main() -> None:
     """The entry point of the ``livelake`` command."""
     begin_output()
-    sys.exit(_run())
+    status = _run()
+    if any(thread.name.startswith(WORKER_NAME) for thread in threading.enumerate()):
+        # A query that does not heed its interrupt: it would hold up our end, or turn it into a crash.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _run() -> int:

@@ -15,7 +15,7 @@ from livelake.engine.logical import parse as parse_type
 from livelake.engine.moments import Step
 from livelake.engine.parameters import Parameters
 from livelake.engine.past import travelled, untravelled
-from livelake.engine.pool import Job, Pool
+from livelake.engine.pool import WORKER_NAME, Job, Pool
 from livelake.engine.quote import identifier, literal
 from livelake.engine.reading import FileRef, Hidden, Reads, TableRef, past_state, reads
 from livelake.engine.reshape import parquet, sliced
@@ -27,6 +27,7 @@ from livelake.engine.untrusted import Realm, guard, refuse
 from livelake.engine.zone import Zone, Zones
 
 __all__ = [
+    "WORKER_NAME",
     "ArrowData",
     "Caps",
     "Column",

@@ -206,10 +206,9 @@ class Engine:
         atexit.unregister(self.close)
         for session in sessions:
             session.interrupt()
-        self.pool.close()
-        self.writer.close()
+        have_ended = [lane.close() for lane in (self.pool, self.writer)]
         # Closing DuckDB under a statement that does not heed its interrupt would crash: the process will do it.
-        patience = _GIVEN_UP_SECONDS if self.pool.stuck else _CLOSE_SECONDS
+        patience = _CLOSE_SECONDS if all(have_ended) else _GIVEN_UP_SECONDS
         closed = [session.close(patience) for session in sessions]
         if all(closed):
             with self._lock:

@@ -32,7 +32,10 @@ from livelake.errors import BusyError, ClosedError, LivelakeError
 
 T = TypeVar("T")
 
-_CLOSE_SECONDS: Final = 30.0
+WORKER_NAME: Final = "livelake-engine-"
+"""How the names of all threads of all pools begin. After `Pool.close`, one that is left is one that is given up."""
+
+_CLOSE_SECONDS: Final = 10.0
 """How long `Pool.close` waits in all for threads that have been told to stop."""
 _GIVEN_UP_SECONDS: Final = 1.0
 """… and for those that were told long ago."""
@@ -245,10 +248,11 @@ class Pool:
         told.__cause__ = error
         return told
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Refuse new jobs, fail the waiting ones with ClosedError, interrupt the running ones, join the threads.
 
-        Blocks: from an event loop, call it in a thread. Closing twice is fine.
+        Whether all threads have ended; some seconds are waited for those that do not heed. Blocks: from an event
+        loop, call it in a thread. Closing twice is fine.
         """
         with self._lock:
             self._is_closed = True
@@ -265,6 +269,7 @@ class Pool:
             until = time.monotonic() + seconds
             for thread in some:
                 thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
 
     def __repr__(self) -> str:
         state = "closed, " if self._is_closed else ""
@@ -284,7 +289,7 @@ class Pool:
         if len(self._queue) <= self._idle or len(self._threads) >= self._allowed():
             return
         self._started += 1
-        thread = threading.Thread(target=self._work, name=f"livelake-engine-{self._started}", daemon=True)
+        thread = threading.Thread(target=self._work, name=f"{WORKER_NAME}{self._started}", daemon=True)
         self._threads.add(thread)
         thread.start()
 
