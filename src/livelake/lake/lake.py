@@ -328,7 +328,8 @@ class Lake:
 
         ``told`` hears of each step. May be cancelled at any moment. Raises `UsageError` for what is read-only here.
         """
-        return await maintain(self.engine, self.attached.by_name, options or Upkeep(), self._clock, catalogs, told)
+        lakes, look = self.attached.by_name, self.watcher.look
+        return await maintain(self.engine, lakes, options or Upkeep(), self._clock, catalogs, told, look)
 
     async def administer(self, statements: Sequence[str]) -> None:
         """Run a lake's own procedures, which change no answer, on the writer's lane and outside of a transaction."""

@@ -26,6 +26,7 @@ same day is "older".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -103,8 +104,12 @@ async def maintain(
     clock: Clock,
     names: Iterable[str] | None,
     told: Callable[[Done], object] | None,
+    look: Callable[[], None],
 ) -> tuple[Done, ...]:
-    """One round over ``names``, on the writer's lane, step by step; see `Lake.maintain`."""
+    """One round over ``names``, on the writer's lane, step by step; see `Lake.maintain`.
+
+    ``look`` reads the commit logs: what has been read may expire, and nothing that is kept is lost by it.
+    """
     every: list[Done] = []
     for name, attachment in _chosen(attachments, names).items():
         for step in STEPS:
@@ -112,6 +117,9 @@ async def maintain(
             if step not in options.steps or (step in _ALONE and not (options.alone or log is Log.DUCKDB)):
                 continue
             is_text = log is Log.SQLITE
+            if step == "expire":
+                with contextlib.suppress(LivelakeError):
+                    await asyncio.to_thread(look)
             for work in pieces(step, name, attachment.metadata, options, clock.now(), times_are_text=is_text):
                 try:
                     done = await _retried(engine, work)

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+import livelake
 from lake.catalogs.conftest import Bench
 from livelake.errors import SnapshotGoneError, UsageError
 from livelake.lake import Upkeep
@@ -55,6 +56,16 @@ async def test_a_round_tidies_and_no_answer_changes(bench: Bench) -> None:
         assert (kept.status, kept.rows()) == ("hit", before.rows())
         assert (await lake.query(COUNT, fresh=True)).rows() == before.rows() == [{"n": 82, "total": 3175}]
         assert (await lake.query("SELECT count(a) AS n FROM gone")).rows() == [{"n": 6}]
+
+
+async def test_what_is_kept_outlives_the_snapshots_that_nobody_has_looked_at(bench: Bench) -> None:
+    async with livelake.open(bench.uri, as_name="space", poll_interval=600.0) as lake:
+        await fill(lake)
+        await lake.query(COUNT)
+        await lake.maintain(NOW)
+        assert await count(lake, "ducklake_snapshot") == 1
+        await asyncio.to_thread(lake.watcher.look)
+        assert (await lake.query(COUNT)).status == "hit"
 
 
 async def test_files_are_merged_only_where_nobody_else_writes(bench: Bench) -> None:
