@@ -77,6 +77,7 @@ class Ledger:
     def travel(self, wanted: set[tuple[str, int]]) -> dict[tuple[str, int], Rows | None]:
         """What the tables held: (``a.t``, snapshot) → rows; None where there was no such table."""
         held: dict[tuple[str, int], Rows | None] = {}
+        why: QueryError | None = None
         for _ in range(5):
             generations = self.lake.attached.generations()
             try:
@@ -86,9 +87,10 @@ class Ledger:
             except QueryError as error:  # what DuckLake remembers of inlined rows, another process has flushed
                 if not self.lake.attached.heal(error, generations):
                     raise
+                why = error
             else:
                 return held
-        raise Differs("the past cannot be read")
+        raise Differs(f"the past cannot be read: {why}, {why and why.__cause__}")
 
     def defined_at(self, versions: Mapping[str, int]) -> dict[str, Any]:
         found: dict[str, Any] = {}

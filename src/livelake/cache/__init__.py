@@ -7,9 +7,10 @@ from livelake.cache.policy import Policy
 from livelake.cache.proactive import ProactiveRefresh
 from livelake.cache.read import CacheStats, Explanation, Read, Status
 from livelake.cache.refresh import Loaded, Refresher, Watched
-from livelake.cache.slot import Change, Slot
+from livelake.cache.slot import SEVERAL, Change, Slot
 
 __all__ = [
+    "SEVERAL",
     "AnalyticsCache",
     "CacheDependency",
     "CacheStats",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from livelake.cache.bygone import Bygone, Ended
 from livelake.cache.dependencies import Dependencies
-from livelake.cache.slot import FOREVER, NEVER, Change, Group, Slot
+from livelake.cache.slot import FOREVER, NEVER, SEVERAL, Change, Group, Slot
 from livelake.cache.store import Chore, Store
 from livelake.clock import Clock
 from livelake.errors import ClosedError
@@ -327,7 +327,7 @@ class Registry:
             newest: dict[str | None, int] = {}
             for seen in slot.unseen:
                 newest[seen.source] = max(seen.version, newest.get(seen.source, 0))
-            slot.unseen = tuple(Change(KeyExpr("**"), source, version) for source, version in newest.items())
+            slot.unseen = tuple(Change(SEVERAL, source, version) for source, version in newest.items())
 
     # ---------------------------------------------------------------- tidying
 

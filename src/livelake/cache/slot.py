@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, final
 
 from livelake.keys import KeyExpr
 
@@ -28,6 +28,8 @@ V = TypeVar("V")
 
 NEVER = -math.inf
 FOREVER = math.inf
+SEVERAL: Final = KeyExpr("**")
+"""The key of a change that stands for several, whose version is that of the newest."""
 
 
 class Change(NamedTuple):

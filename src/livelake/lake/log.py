@@ -124,11 +124,10 @@ class SnapshotLog:
         commits = tuple(decode(*row[:3]) for row in rows)
         if commits[-1].schema_version != self.schema_version or self._unknown(commits):
             self._read_names()
-        changes: dict[KeyExpr, int] = {}
-        for commit in commits:
-            changes.update(self._note(commit))
+        # Each by itself, in their order: what an answer was overtaken by is the first commit that it has not seen.
+        changes = tuple(change for commit in commits for change in self._note(commit).items())
         self._began = rows[-1][3]
-        return News(tuple(changes.items()), commits)
+        return News(changes, commits)
 
     def committed_at(self, session: Session, snapshot: int) -> str | None:
         """When ``snapshot`` was committed, as the catalog writes it; None if it is not there."""

@@ -21,10 +21,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from livelake.cache import Change, Read
+from livelake.cache import SEVERAL, Change, Read
 from livelake.cache.refresh import Touch
 from livelake.clock import Clock
 from livelake.lake import Answer, Joint, Query, Result
+from livelake.lake.log import NEVER
 from livelake.live.feed import State, overtaken_since
 from livelake.live.updates import FIRST, Reason, ended
 
@@ -307,8 +308,12 @@ def _is_right_at(read: Read[Answer] | None, at: Mapping[str, int]) -> bool:
         return False
     if not slot.is_stale or not slot.pinned:
         return True
-    cause = slot.dropped_by
-    if isinstance(cause, Change) and cause.source is not None:
-        return cause.version > at.get(cause.source, -1)
-    # An event says nothing of the snapshots. What was replaced or evicted hears of nothing any more.
-    return isinstance(cause, Change) or (isinstance(cause, str) and cause.startswith("events/"))
+    # Once it is stale it hears of nothing more. The change that it heard of is the first of that catalog that it has
+    # not seen, for they are applied in their order; unless it stands for several, or for nobody knows which.
+    cause, source, until = slot.dropped_by, None, -1
+    if isinstance(cause, Change) and cause.version < NEVER and cause.key != SEVERAL:
+        source, until = cause.source, cause.version
+    return all(
+        at.get(name) == version or (name == source and at.get(name, until) < until)
+        for name, version in slot.pinned.items()
+    )
