@@ -79,13 +79,13 @@ class Ledger:
         held: dict[tuple[str, int], Rows | None] = {}
         why: QueryError | None = None
         for _ in range(5):
-            generations = self.lake.attached.generations()
+            renewals = self.lake.attached.renewals()
             try:
                 with self.lake.engine.cursor() as session, session.transaction():
                     for name, at in sorted(wanted - held.keys()):
                         held[name, at] = _rows(session, name, at)
             except QueryError as error:  # what DuckLake remembers of inlined rows, another process has flushed
-                if not self.lake.attached.heal(error, generations):
+                if not self.lake.attached.heal(error, renewals):
                     raise
                 why = error
             else:

@@ -10,9 +10,10 @@ from typing import Final
 from livelake.clock import Clock
 from livelake.engine import Engine, Reads, Session, identifier
 from livelake.errors import LivelakeError, SourceError, UsageError
-from livelake.lake.attachment import Attachment, close_all, is_forgotten, is_swapped
+from livelake.lake.attachment import Attachment, close_all, is_swapped
 from livelake.lake.catalog import Catalog, Log, Origin
 from livelake.lake.footprint import Footprint
+from livelake.lake.forgotten import table_of
 from livelake.lake.provenance import EmbeddedKey, RemoteKey, SourceKey
 from livelake.lake.scout import Scout
 
@@ -68,25 +69,32 @@ class Attached:
         """What is attached under which name: part of a cache key."""
         return sorted(each.identity for each in self.by_name.values())
 
-    def generations(self) -> dict[str, int]:
-        """How often each was attached again; `heal` wants what it was before the failure."""
-        return {name: each.generation for name, each in self.by_name.items()}
+    def renewals(self) -> dict[str, int]:
+        """How often each was made anew; `heal` wants what it was before the failure."""
+        return {name: each.renewals for name, each in self.by_name.items()}
 
-    def heal(self, error: LivelakeError, generations: Mapping[str, int], *, reads: bool = True) -> bool:
-        """Whether what failed with ``error`` is worth one more try, because something was attached again.
+    def heal(self, error: LivelakeError, renewals: Mapping[str, int], *, reads: bool = True) -> bool:
+        """Whether what failed with ``error`` is worth one more try, because something was made anew.
 
         Blocks for as long as a server takes to answer, if ``reads`` fail on a remote catalog's data.
         """
         if is_swapped(error):
             return True
-        if is_forgotten(error):
+        table = table_of(error)
+        if table is not None:
             # On the writer's lane: a commit under way must find the catalog that it began with.
-            job = self._engine.writer.submit(lambda session: self._attach_again(session, generations))
+            about = [each for each in self.by_name.values() if each.is_meant(error)] or [*self.by_name.values()]
+
+            def renew(session: Session) -> None:
+                for each in about:
+                    each.renew(session, renewals[each.catalog.name], table)
+
+            job = self._engine.writer.submit(renew)
             try:
                 job.result(_LANE_SECONDS)
             except (TimeoutError, LivelakeError):
                 job.cancel()
-            return self.generations() != generations
+            return self.renewals() != renewals
         if not (reads and isinstance(error, SourceError)):
             return False
         for scout in self.scouts.values():  # the old files may be gone because there are new ones
@@ -94,11 +102,7 @@ class Attached:
                 scout.look()
             except LivelakeError:
                 continue
-        return self.generations() != generations
-
-    def _attach_again(self, session: Session, generations: Mapping[str, int]) -> None:
-        for name, each in self.by_name.items():
-            each.again(session, generations[name])
+        return self.renewals() != renewals
 
     def vouch(self, found: Reads) -> None:
         """Raise `SourceError` if what is to be read comes from a server that has been silent for too long."""

@@ -23,32 +23,21 @@ from livelake.engine import Engine, Session, identifier, literal
 from livelake.errors import LivelakeError, LockedError, LostError, QueryError, SourceError
 from livelake.lake.catalog import Catalog, Log, Origin, beside, metadata_of, with_setting
 from livelake.lake.credentials import PasswordFile, from_environment, printable
+from livelake.lake.forgotten import change_schema
 from livelake.lake.packages import content_version, locate
 from livelake.lake.remote import Copy, EngineSource, HttpSource, Source, WithLogin, bring
 
 PROBE_SECONDS = 5.0
 """How long a server may take to say whether a file has changed."""
 
-# DuckLake remembers which tables hold a table's inlined rows; a flush in another process drops them.
-_DROPPED = re.compile(r"ducklake_inlined_\w+.* does not exist", re.DOTALL)
 # A read that began just before a swap looks for the old catalog's tables just after it.
 _SWAPPED = re.compile(r'Catalog "__ducklake_metadata_.*" does not exist')
 _KEPT_COPIES = 2
 
 
-def is_forgotten(error: BaseException) -> bool:
-    """Whether DuckLake asked for a metadata table that is gone, as it will again until it is attached again."""
-    return _says(error, _DROPPED)
-
-
 def is_swapped(error: BaseException) -> bool:
     """Whether a catalog was attached again under a transaction that was just beginning; the next one is right."""
-    return _says(error, _SWAPPED)
-
-
-def _says(error: BaseException, pattern: re.Pattern[str]) -> bool:
-    # DuckDB's whole text: its first line may only say that the query failed.
-    return any(pattern.search(str(each)) for each in (error, error.__cause__) if each is not None)
+    return any(_SWAPPED.search(str(each)) for each in (error, error.__cause__))
 
 
 class Attachment:
@@ -57,6 +46,8 @@ class Attachment:
     def __init__(self, engine: Engine, catalog: Catalog, *, read_only: bool = False, create: bool = True) -> None:
         self.catalog = catalog
         self.generation = 0
+        self.renewals = 0
+        """How often what DuckLake remembers of it was made anew."""
         self.version: str | None = None
         """Of an embedded catalog: what its content is; see `packages.content_version`."""
         self.copied: Copy | None = None
@@ -161,11 +152,23 @@ class Attachment:
             self._engine.broke(error)
             raise error
 
-    def again(self, session: Session, generation: int) -> None:
-        """Attach the same catalog again, unless that was done since ``generation``. No write may be under way."""
+    def is_meant(self, error: LivelakeError) -> bool:
+        """Whether ``error`` names this catalog's own tables, of whichever generation."""
+        own = rf'"__ducklake_metadata_{re.escape(self.catalog.name)}(_\d+)?"'
+        return re.search(own, f"{error} {error.__cause__}") is not None
+
+    def renew(self, session: Session, renewals: int, table: int) -> None:
+        """Have DuckLake forget what it remembers of a table, by its id, unless that was done since ``renewals``.
+
+        No write may be under way.
+        """
         with self._lock:
-            if self.generation == generation and self.catalog.log in (Log.SQLITE, Log.POSTGRES):
+            if self.renewals != renewals:
+                return
+            if self.catalog.log in (Log.SQLITE, Log.POSTGRES):
                 self._swap(session)
+            elif self.catalog.log is Log.DUCKDB and not self._read_only:  # attached again, the file would be in use
+                self.renewals += change_schema(session, self.catalog.name, self.metadata, table)
 
     def replace(self, path: Path, copied: Copy) -> None:
         """Attach a newer copy of a remote catalog in place of the present one."""
@@ -334,6 +337,7 @@ class Attachment:
         session.execute("USE memory")
         session.execute(self._statement(self.generation + 1))
         self.generation += 1
+        self.renewals += 1
 
     def _statement(self, generation: int, *more: str) -> str:
         """The ATTACH of this catalog; past the first generation in place of what is attached."""

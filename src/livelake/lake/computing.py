@@ -116,7 +116,7 @@ class Computing:
         healed, torn = False, 0
         for _ in range(_COMPACTION_RETRIES):
             self._attached.check_files()
-            generations = self._attached.generations()
+            renewals = self._attached.renewals()
             try:
                 counted = self._counted()
                 with session.transaction(read_only=True):
@@ -124,7 +124,7 @@ class Computing:
             except UnkeepableError:
                 continue  # the engine knows better now
             except (QueryError, SourceError) as error:
-                if healed or not self._attached.heal(error, generations):
+                if healed or not self._attached.heal(error, renewals):
                     raise self._travel.blame(session, question.as_of, error) from error
                 healed = True
                 continue

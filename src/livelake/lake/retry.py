@@ -22,7 +22,7 @@ async def again(attempt: Callable[[], Awaitable[T]], attached: Attached, *, repe
     """
     healed = not repeatable
     for conflict in range(_CONFLICTS):
-        generations = attached.generations()
+        renewals = attached.renewals()
         try:
             return await attempt()
         except ConflictError:
@@ -30,7 +30,7 @@ async def again(attempt: Callable[[], Awaitable[T]], attached: Attached, *, repe
                 raise
             await asyncio.sleep(random.uniform(0, 0.01 * 2**conflict))  # noqa: S311
         except QueryError as error:
-            if healed or not await asyncio.to_thread(attached.heal, error, generations, reads=False):
+            if healed or not await asyncio.to_thread(attached.heal, error, renewals, reads=False):
                 raise
             healed = True
     raise AssertionError("unreachable")

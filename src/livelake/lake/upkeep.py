@@ -32,6 +32,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal, Protocol, get_args
 
 from livelake.clock import Clock
@@ -39,6 +40,7 @@ from livelake.engine import Engine, literal
 from livelake.errors import ConflictError, LivelakeError, QueryError, UsageError
 from livelake.lake.attachment import Attachment
 from livelake.lake.catalog import Log
+from livelake.lake.forgotten import table_of
 
 Step = Literal["clean", "flush", "rewrite", "merge", "expire"]
 STEPS: Final[tuple[Step, ...]] = get_args(Step)
@@ -122,7 +124,7 @@ async def maintain(
                     await asyncio.to_thread(look)
             for work in pieces(step, name, attachment.metadata, options, clock.now(), times_are_text=is_text):
                 try:
-                    done = await _retried(engine, work)
+                    done = await _retried(engine, attachment, work)
                 except ConflictError:
                     done = Done(name, step, 0, f"{step} gave way to other writers; the next round goes on with it")
                 if done is None:
@@ -160,11 +162,16 @@ def _why_not(attachment: Attachment) -> str | None:
     return None
 
 
-async def _retried(engine: Engine, work: Work) -> Done | None:
+async def _retried(engine: Engine, attachment: Attachment, work: Work) -> Done | None:
     for attempt in range(_RETRIES):
+        renewals = attachment.renewals
         try:
             return await engine.writer.run(work)
         except (ConflictError, QueryError) as error:
+            table = table_of(error)
+            if table is not None and attempt == 0:
+                await engine.writer.run(partial(attachment.renew, renewals=renewals, table=table))
+                continue
             if not _lost(error):
                 raise
             if attempt + 1 == _RETRIES:

@@ -1,0 +1,67 @@
+"""A lake in a DuckDB file, whose inlined rows are flushed under a transaction that reads them again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import livelake
+from livelake.errors import QueryError
+from livelake.lake import Upkeep
+from livelake.lake.forgotten import table_of
+from livelake.live import LiveLake
+
+SUM = "SELECT sum(n)::INTEGER AS n FROM told"
+FLUSH = "CALL ducklake_flush_inlined_data('sales')"
+
+
+@pytest.fixture
+async def lake(tmp_path: Path) -> AsyncIterator[LiveLake]:
+    """Every read of the table ``told`` fails here, and would until the process ends."""
+    async with livelake.open(
+        f"ducklake:{tmp_path}/sales.ducklake", attach={"b": f"ducklake:{tmp_path}/b.ducklake"}
+    ) as opened:
+        for name in ("sales.main.other", "b.main.told", "sales.main.told"):
+            await opened.execute(f"CREATE TABLE {name} (n INTEGER)")
+        await opened.execute("COMMENT ON TABLE sales.main.told IS 'it''s told'")
+        await opened.execute("INSERT INTO sales.main.told VALUES (1)")
+        await opened.execute("ALTER TABLE sales.main.told ADD COLUMN more INTEGER")
+        await opened.execute("INSERT INTO sales.main.told VALUES (2, 0)")
+        with opened.engine.cursor() as early, early.transaction(read_only=True):
+            early.fetchall("FROM sales.current_snapshot()")
+            await opened.administer([FLUSH])
+            assert early.fetchall("SELECT sum(n)::INTEGER FROM sales.main.told") == [(3,)]
+        with opened.engine.cursor() as late, pytest.raises(QueryError) as broken:
+            late.fetchall("SELECT sum(n) FROM sales.main.told")
+        assert table_of(broken.value) is not None
+        yield opened
+
+
+async def test_a_read_mends_it_by_one_commit_that_changes_nothing(lake: LiveLake) -> None:
+    await asyncio.to_thread(lake.watcher.look)
+    await lake.query("FROM other")
+    before = lake.watcher.heads()
+    answers = await asyncio.gather(*(lake.query(f"{SUM} WHERE n > $n", {"n": -n}) for n in range(8)))
+    assert {answer.rows()[0]["n"] for answer in answers} == {3}
+    await asyncio.to_thread(lake.watcher.look)
+    assert lake.watcher.heads() == {**before, "sales": before["sales"] + 1}
+    assert (await lake.query("FROM other")).status == "hit"
+    comment = await lake.query(
+        "SELECT comment FROM duckdb_tables() WHERE database_name = 'sales' AND table_name = 'told'", ttl=1
+    )
+    assert comment.rows() == [{"comment": "it's told"}]
+
+
+async def test_a_write_mends_it(lake: LiveLake) -> None:
+    await lake.execute("UPDATE told SET n = n + 1")
+    assert (await lake.query(SUM)).rows() == [{"n": 5}]
+
+
+async def test_upkeep_mends_it(lake: LiveLake) -> None:
+    await lake.execute("INSERT INTO told VALUES (4, 0)")
+    first, *_ = await lake.maintain(Upkeep(expire_after=None))
+    assert str(first) == "sales: 1 rows flushed into files"
+    assert (await lake.query(SUM)).rows() == [{"n": 7}]
