@@ -1,7 +1,8 @@
 """A bank: money moves between two tables, in one commit each time, and pages show both sums and their total.
 
 ``python bank.py URI FRAMES`` prints what was seen as JSON. With ``--apart`` each panel refreshes by itself: the
-negative control, which shows sums that do not add up.
+negative control, which shows sums that do not add up. With ``--elsewhere`` another process moves the money, and is
+seen to do so by polling: several commits at a time, and while pages are being read.
 """
 
 from __future__ import annotations
@@ -91,7 +92,35 @@ async def run(uri: str, frames: int, watch: Callable[[LiveLake, Audit], None]) -
     return audit
 
 
+async def run_elsewhere(uri: str, frames: int) -> Audit:
+    audit = Audit()
+    async with livelake.open(uri, poll_interval=0.05) as lake:
+        await fill(lake)
+        watch_pages(lake, audit)
+        writer = await asyncio.create_subprocess_exec(sys.executable, __file__, uri, str(frames), "--only-write")
+        try:
+            while audit.frames < frames and writer.returncode is None:
+                await asyncio.sleep(0.01)
+        finally:
+            writer.kill()
+            await writer.wait()
+    return audit
+
+
+async def write(uri: str, transfers: int) -> None:
+    rng = random.Random(7)
+    async with livelake.open(uri) as lake:
+        for _ in range(transfers):
+            await transfer(lake, rng)
+
+
 if __name__ == "__main__":
-    apart = "--apart" in sys.argv
-    audit = asyncio.run(run(sys.argv[1], int(sys.argv[2]), watch_apart if apart else watch_pages))
+    uri, frames, options = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    if options == ["--only-write"]:
+        asyncio.run(write(uri, frames))
+        sys.exit()
+    if options == ["--elsewhere"]:
+        audit = asyncio.run(run_elsewhere(uri, frames))
+    else:
+        audit = asyncio.run(run(uri, frames, watch_apart if options == ["--apart"] else watch_pages))
     print(json.dumps(vars(audit)))

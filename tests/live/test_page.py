@@ -8,15 +8,20 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import livelake
-from livelake.cache import Read
+from livelake.cache import SEVERAL, AnalyticsCache, Change, Read
 from livelake.clock import SYSTEM
 from livelake.errors import ClosedError, QueryError, UsageError
+from livelake.keys import KeyExpr
 from livelake.lake import Answer, Joint, Query
+from livelake.lake.log import NEVER
 from livelake.live import LiveLake, Page
+from livelake.live.page import _is_right_at
 from livelake.live.service import _Reading
 
 BANK = Path(__file__).parent / "bank.py"
@@ -52,8 +57,13 @@ def bank(uri: str, frames: int, *options: str) -> subprocess.Popen[str]:
 
 @pytest.mark.timeout(900)
 def test_i7_no_frame_of_20_000_shows_money_that_is_on_its_way(tmp_path: Path) -> None:
-    """I7: a plain DuckDB database and a DuckLake, 24 pages each; sums and total come from different queries."""
-    runs = [bank(":memory:", 16_000), bank(f"ducklake:sqlite:{tmp_path}/bank.sqlite", 4_000)]
+    """I7: a plain DuckDB database, a DuckLake, and one that another process writes, 24 pages each; the sums and their
+    total come from different queries."""
+    runs = [
+        bank(":memory:", 14_000),
+        bank(f"ducklake:sqlite:{tmp_path}/bank.sqlite", 3_000),
+        bank(f"ducklake:sqlite:{tmp_path}/other.sqlite", 3_000, "--elsewhere"),
+    ]
     seen = [json.loads(run.communicate(timeout=800)[0]) for run in runs]
     assert sum(each["frames"] for each in seen) >= 20_000
     assert sum(each["torn"] for each in seen) == 0, seen
@@ -64,6 +74,62 @@ def test_i7_panels_that_refresh_apart_are_torn(kind: str, tmp_path: Path) -> Non
     """I7, the negative control: the same bank, and the audit sees it."""
     seen = json.loads(bank(KINDS[kind].format(tmp_path), 300, "--apart").communicate(timeout=100)[0])
     assert seen["torn"] > 0
+
+
+ORDERS, PEOPLE = KeyExpr("lake/sales/main/orders"), KeyExpr("lake/people/main/people")
+
+
+@pytest.mark.parametrize(
+    ("changes", "at", "is_right"),
+    [
+        ([], {"sales": 9, "people": 9}, True),
+        ([Change(ORDERS, "sales", 6)], {"sales": 5, "people": 5}, True),
+        ([Change(ORDERS, "sales", 7)], {"sales": 6, "people": 5}, True),
+        ([Change(ORDERS, "sales", 6)], {"sales": 6, "people": 5}, False),
+        # Of several commits at once it is the first that counts.
+        ([Change(ORDERS, "sales", 6), Change(ORDERS, "sales", 7)], {"sales": 6, "people": 5}, False),
+        # What changed later in another catalog it has not heard of.
+        ([Change(ORDERS, "sales", 6), Change(PEOPLE, "people", 6)], {"sales": 5, "people": 6}, False),
+        ([Change(ORDERS, "sales", 6)], {"sales": 5, "people": 6}, False),
+        ([Change(ORDERS)], {"sales": 5, "people": 5}, True),
+        ([Change(ORDERS)], {"sales": 6, "people": 5}, False),
+        # A history that is gone, and changes that were remembered as one.
+        ([Change(ORDERS, "sales", NEVER)], {"sales": 6, "people": 5}, False),
+        ([Change(ORDERS, "sales", NEVER)], {"sales": 5, "people": 5}, True),
+        ([Change(SEVERAL, "sales", 8)], {"sales": 6, "people": 5}, False),
+    ],
+)
+async def test_i7_an_answer_is_right_at_a_later_snapshot_only_if_that_is_certain(
+    changes: list[Change], at: dict[str, int], is_right: bool
+) -> None:
+    cache = AnalyticsCache()
+    answer: Any = SimpleNamespace(exact=True)
+
+    async def run(flight: Any) -> Any:
+        flight.pin({"sales": 5, "people": 5}, [ORDERS, PEOPLE])
+        return answer
+
+    read = await cache.fetch("k", run, depends_on=frozenset({ORDERS, PEOPLE}), pins=True)
+    cache.apply_all(changes)
+    assert read.slot.is_stale == bool(changes)
+    assert _is_right_at(read, at) == is_right
+    answer.exact = False
+    assert not _is_right_at(read, at)
+
+
+async def test_i7_each_commit_of_one_look_is_a_change_of_its_own(tmp_path: Path) -> None:
+    uri = f"ducklake:sqlite:{tmp_path}/b.sqlite"
+    async with livelake.open(uri, poll_interval=600.0) as lake, livelake.open(uri) as other:
+        await lake.execute("CREATE TABLE one (n INTEGER)")
+        read = await lake.fetch(lake.ask("SELECT count(*) AS n FROM one"))
+        assert read.slot.pinned is not None
+        pinned = read.slot.pinned["b"]
+        for n in range(3):
+            await other.execute("INSERT INTO one VALUES ($n)", {"n": n})
+        await asyncio.to_thread(lake.watcher.look)
+        cause = read.slot.dropped_by
+        assert isinstance(cause, Change)
+        assert (cause.source, cause.version) == ("b", pinned + 1)
 
 
 async def test_a_frame_says_at_which_snapshot_it_is_right(lake: LiveLake) -> None:
