@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,13 @@ from typing import Any
 import pytest
 
 import livelake
+from livelake import Event
 from livelake.cache import SEVERAL, AnalyticsCache, Change, Read
 from livelake.clock import SYSTEM
 from livelake.errors import ClosedError, QueryError, UsageError
 from livelake.keys import KeyExpr
 from livelake.lake import Answer, Joint, Query
+from livelake.lake.computing import Computing
 from livelake.lake.log import NEVER
 from livelake.live import LiveLake, Page
 from livelake.live.page import _is_right_at
@@ -130,6 +133,47 @@ async def test_i7_each_commit_of_one_look_is_a_change_of_its_own(tmp_path: Path)
         cause = read.slot.dropped_by
         assert isinstance(cause, Change)
         assert (cause.source, cause.version) == ("b", pinned + 1)
+
+
+@pytest.mark.parametrize("heard", ["commit", "event", "invalidate"])
+async def test_i1_what_is_asked_after_a_change_is_not_read_at_a_joint_from_before_it(
+    lake: LiveLake, heard: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A joint lasts for some milliseconds, and its snapshot with it; what it reads is kept for everybody."""
+    begun, may_end = threading.Event(), threading.Event()
+    read_jointly: list[Query] = []
+    original = Computing._read_jointly
+
+    def note(self: Computing, session: Any, at: Any, flight: Any, question: Query) -> Answer:
+        read_jointly.append(question)
+        return original(self, session, at, flight, question)
+
+    monkeypatch.setattr(Computing, "_read_jointly", note)
+
+    def hold(*_: object) -> None:
+        begun.set()
+        assert may_end.wait(30)
+
+    joint = lake.joint()
+    holding = asyncio.create_task(joint.run(hold))
+    await asyncio.to_thread(begun.wait, 30)
+    if heard == "commit":
+        await lake.execute("INSERT INTO one VALUES (1)")
+    elif heard == "event":
+        await lake.bus.publish(Event(aggregate_type="One", aggregate_id="1", event_type="Told"))
+    else:
+        lake.cache.clear()
+    (question,) = asked(lake, "one")
+    reading = asyncio.create_task(lake.fetch(question, joint=joint))
+    # Whoever comes to help sees another snapshot and leaves again, or takes it.
+    await until(lambda: reading.done() or (len(joint._queue) == 1 and len(joint._jobs) == 1))
+    may_end.set()
+    await holding
+    read = await reading
+    rows = [{"n": int(heard == "commit")}]
+    assert lake._result(read).rows() == (await lake.query(question.sql)).rows() == rows
+    assert read_jointly == []
+    joint.close()
 
 
 async def test_a_frame_says_at_which_snapshot_it_is_right(lake: LiveLake) -> None:

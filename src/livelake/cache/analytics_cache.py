@@ -256,6 +256,7 @@ class AnalyticsCache:
         registry = self._registry
         woken: list[Watcher] = []
         with registry.lock:
+            registry.applied += 1
             count = registry.overtake(key, woken)
         if woken:
             call(woken)
@@ -267,6 +268,7 @@ class AnalyticsCache:
         woken: list[Watcher] = []
         count = 0
         with registry.lock:
+            registry.applied += 1
             for change in changes:
                 if change.source is None:
                     count += registry.overtake(change.key, woken)
@@ -303,6 +305,7 @@ class AnalyticsCache:
         """
         registry = self._registry
         with registry.lock:
+            registry.applied += 1
             keys = list(dict.fromkeys((*registry.entries, *registry.flights, *registry.failures)))
         chosen = [key for key in keys if predicate(key)]  # user code: outside the lock
         return self._drop(chosen, "invalidated by predicate")
@@ -322,12 +325,18 @@ class AnalyticsCache:
         registry = self._registry
         woken: list[Watcher] = []
         with registry.lock:
+            registry.applied += 1
             count = sum(registry.drop(key, cause, woken) for key in keys)
         registry.do_chores()
         call(woken)
         return count
 
     # ---------------------------------------------------------------- looking
+
+    @property
+    def applied(self) -> int:
+        """How many times something was applied or dropped so far; see `Flight.entered_after`."""
+        return self._registry.applied
 
     def explain(self, key: Hashable) -> Explanation:
         """The entry or flight under ``key``, as it stands now. Changes nothing."""

@@ -49,6 +49,7 @@ class Flight(Generic[V]):
         "_registry",
         "begun",
         "done",
+        "entered_after",
         "error",
         "idle_after",
         "keep",
@@ -80,6 +81,8 @@ class Flight(Generic[V]):
         self.idle_after = registry.time_to_idle
         self.negative_ttl = 0.0
         self.slot = slot
+        self.entered_after = registry.applied
+        """How much had been applied to the cache by then, of which it hears no more: it must read nothing older."""
         self.wide = slot.depends_on  # what it may read, as long as it has not said
         self.task: asyncio.Task[None] | None = None
         self.waiters: dict[Waiter, asyncio.AbstractEventLoop | None] = {}

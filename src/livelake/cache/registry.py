@@ -59,6 +59,7 @@ class Registry:
         self.count: Counter[str] = Counter()
         self.bytes = 0
         self.invalidations = 0
+        self.applied = 0
         self.blindness: tuple[Callable[[], Collection[KeyExpr]], ...] = ()
         self.hits = itertools.count()  # `next` is atomic, and a hit takes no lock
         self.closed = False

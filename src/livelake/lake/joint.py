@@ -24,7 +24,8 @@ from livelake.engine import Pool, Session
 T = TypeVar("T")
 Pinned = Mapping[str, int]
 """The state of each catalog that a transaction reads."""
-Step = Callable[[Session, Pinned], T]
+Step = Callable[[Session, Pinned, int], T]
+"""What is done at it; also given is how much had been applied to the cache when the first transaction began."""
 
 _WORKERS: Final = 4
 _LINGER: Final = 0.005
@@ -38,21 +39,28 @@ class Joint:
     """
 
     def __init__(
-        self, pool: Pool, begin: Callable[[Session], AbstractContextManager[Pinned]], *, parallel: bool = True
+        self,
+        pool: Pool,
+        begin: Callable[[Session], AbstractContextManager[Pinned]],
+        applied: Callable[[], int],
+        *,
+        parallel: bool = True,
     ) -> None:
         self._pool = pool
         self._begin = begin
+        self._applied = applied
         self._most = min(_WORKERS, pool.workers) if parallel else 1
         self._arrived = threading.Condition()  # guards what follows
         self._queue: deque[tuple[Step[Any], Future[Any]]] = deque()
         self._jobs: set[Future[None]] = set()
         self._performing: dict[Future[Any], Session] = {}
         self._at: Pinned | None = None
+        self._since = 0
         self._readers = 0
         self._closed = False
 
     async def run(self, step: Step[T]) -> T:
-        """The value of ``step(session, pinned)``; its errors are raised here. Cancelling it interrupts its query."""
+        """The value of ``step(session, pinned, since)``; raises its errors. Cancelling it interrupts its query."""
         future: Future[T] = Future()
         with self._arrived:
             self._queue.append((step, future))
@@ -102,10 +110,10 @@ class Joint:
 
     def _work(self, session: Session) -> None:
         """One worker: a transaction, and steps as long as there are any and none has failed."""
-        served = False
+        served, since = False, self._applied()
         try:
             with self._begin(session) as pinned:
-                if not self._agrees(pinned):
+                if not self._agrees(pinned, since):
                     return
                 try:
                     while (well := self._serve(session, pinned)) is not None:
@@ -119,11 +127,12 @@ class Joint:
             if not served:
                 raise
 
-    def _agrees(self, pinned: Pinned) -> bool:
+    def _agrees(self, pinned: Pinned, since: int) -> bool:
         with self._arrived:
-            if self._readers and self._at != pinned:
+            if not self._readers:
+                self._at, self._since = pinned, since
+            elif self._at != pinned:
                 return False
-            self._at = pinned
             self._readers += 1
             return True
 
@@ -135,7 +144,7 @@ class Joint:
         step, future = taken
         error, value = None, None
         try:
-            value = step(session, pinned)
+            value = step(session, pinned, self._since)
         except BaseException as raised:
             error = self._pool.verdict(raised)
         with self._arrived:  # from here on nobody interrupts it

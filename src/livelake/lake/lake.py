@@ -288,7 +288,8 @@ class Lake:
 
     def joint(self) -> Joint:
         """Where several questions are read at one snapshot; see `fetch`. To be closed."""
-        return Joint(self.engine.pool, self._computing.pinned, parallel=not self._counts_writes)
+        pool, cache = self.engine.pool, self.cache
+        return Joint(pool, self._computing.pinned, lambda: cache.applied, parallel=not self._counts_writes)
 
     # ---------------------------------------------------------------- writing
 
