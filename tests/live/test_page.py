@@ -135,7 +135,7 @@ async def test_i7_each_commit_of_one_look_is_a_change_of_its_own(tmp_path: Path)
         assert (cause.source, cause.version) == ("b", pinned + 1)
 
 
-@pytest.mark.parametrize("heard", ["commit", "event", "invalidate"])
+@pytest.mark.parametrize("heard", ["commit", "event", "invalidate", "as it is entered"])
 async def test_i1_what_is_asked_after_a_change_is_not_read_at_a_joint_from_before_it(
     lake: LiveLake, heard: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,10 +161,14 @@ async def test_i1_what_is_asked_after_a_change_is_not_read_at_a_joint_from_befor
         await lake.execute("INSERT INTO one VALUES (1)")
     elif heard == "event":
         await lake.bus.publish(Event(aggregate_type="One", aggregate_id="1", event_type="Told"))
-    else:
+    elif heard == "invalidate":
         lake.cache.clear()
     (question,) = asked(lake, "one")
     reading = asyncio.create_task(lake.fetch(question, joint=joint))
+    if heard == "as it is entered":
+        await asyncio.sleep(0)
+        assert [flight.begun for flight in lake.cache._registry.flights.values()] == [False]
+        lake.cache.clear()
     # Whoever comes to help sees another snapshot and leaves again, or takes it.
     await until(lambda: reading.done() or (len(joint._queue) == 1 and len(joint._jobs) == 1))
     may_end.set()

@@ -335,7 +335,7 @@ class AnalyticsCache:
 
     @property
     def applied(self) -> int:
-        """How many times something was applied or dropped so far; see `Flight.entered_after`."""
+        """How many times something was applied or dropped so far; see `Flight.begun_after`."""
         return self._registry.applied
 
     def explain(self, key: Hashable) -> Explanation:

@@ -48,8 +48,8 @@ class Flight(Generic[V]):
         "_loop",
         "_registry",
         "begun",
+        "begun_after",
         "done",
-        "entered_after",
         "error",
         "idle_after",
         "keep",
@@ -81,8 +81,8 @@ class Flight(Generic[V]):
         self.idle_after = registry.time_to_idle
         self.negative_ttl = 0.0
         self.slot = slot
-        self.entered_after = registry.applied
-        """How much had been applied to the cache by then, of which it hears no more: it must read nothing older."""
+        self.begun_after = 0
+        """How much had been applied to the cache when it began, which it is not told of: it reads nothing older."""
         self.wide = slot.depends_on  # what it may read, as long as it has not said
         self.task: asyncio.Task[None] | None = None
         self.waiters: dict[Waiter, asyncio.AbstractEventLoop | None] = {}
@@ -268,6 +268,7 @@ class Flight(Generic[V]):
         registry = self._registry
         with registry.lock:
             self.begun = True
+            self.begun_after = registry.applied
         self.slot.begun_at = registry.monotonic()
         self.slot.computed_at = registry.wall().timestamp()
 

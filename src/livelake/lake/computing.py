@@ -87,7 +87,7 @@ class Computing:
 
     async def _jointly(self, joint: Joint, flight: Flight[Answer], question: Query) -> Answer:
         def step(session: Session, at: Mapping[str, int], since: int) -> Answer:
-            if flight.entered_after != since:  # it has not been told of what came after the joint had begun
+            if flight.begun_after != since:  # it has not been told of what came after the joint had begun
                 raise SourceError(f"{short(question.sql)} was asked after a change that this snapshot is older than")
             return self._read_jointly(session, at, flight, question)
 
