@@ -22,6 +22,7 @@ from livelake.lake.joint import Joint
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.planner import Planner
 from livelake.lake.question import Query, short
+from livelake.lake.stillness import Look
 from livelake.lake.travel import Travel, Trip
 from livelake.lake.watcher import Watcher
 
@@ -112,9 +113,16 @@ class Computing:
         """The writes so far to catalogs without snapshots."""
         return {name: log.head for name, log in self._watcher.logs.items() if isinstance(log, CountedLog)}
 
-    def _was_compacted(self, session: Session, heads: Mapping[str, int]) -> bool:
-        logs = ((self._watcher.logs[name], at) for name, at in heads.items())
-        return any(log.compacted_since(session, at) for log, at in logs if isinstance(log, SnapshotLog))
+    def _look_at_files(self) -> dict[str, Look | None]:
+        logs = self._watcher.logs.items()
+        return {name: log.look_at_file() for name, log in logs if isinstance(log, SnapshotLog)}
+
+    def _was_compacted(
+        self, session: Session, heads: Mapping[str, int], before: Mapping[str, Look | None] | None = None
+    ) -> bool:
+        looks = before or {}
+        logs = ((self._watcher.logs[name], at, looks.get(name)) for name, at in heads.items())
+        return any(log.compacted_since(session, at, look) for log, at, look in logs if isinstance(log, SnapshotLog))
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
         """The answer, on a worker's thread; read again if rows were moved, or files written, under it."""
@@ -123,7 +131,7 @@ class Computing:
             self._attached.check_files()
             renewals = self._attached.renewals()
             try:
-                counted = self._counted()
+                counted, before = self._counted(), self._look_at_files()
                 with session.transaction(read_only=True):
                     answer, heads = self._read(session, flight, question, counted)
             except UnkeepableError:
@@ -133,7 +141,7 @@ class Computing:
                     raise self._travel.blame(session, question.as_of, error) from error
                 healed = True
                 continue
-            if self._was_compacted(session, heads):
+            if self._was_compacted(session, heads, before):
                 continue
             if not self._watcher.files.is_torn(answer.footprint.files) or torn == _TORN_RETRIES:
                 # One that is written without a pause is torn each time, and its answer not kept.

@@ -20,6 +20,7 @@ from livelake.keys import KeyExpr
 from livelake.keys import catalog as catalog_key
 from livelake.keys import layout as layout_key
 from livelake.keys import table as table_key
+from livelake.lake import stillness
 from livelake.lake.attachment import Attachment
 from livelake.lake.catalog import Catalog, Log
 from livelake.lake.changes import Commit, Names, decode
@@ -94,13 +95,22 @@ class SnapshotLog:
         macros, views = self._metadata_or_keeper(session, f"SELECT {', '.join(counts)}")[0]
         return int(macros) > 0, int(views) > 0  # SQLite says them as text
 
-    def compacted_since(self, session: Session, snapshot: int) -> bool:
+    def look_at_file(self) -> stillness.Look | None:
+        """How the catalog's file is before a transaction, for `compacted_since`; None if that would tell nothing."""
+        path = self.catalog.path
+        return stillness.look(path) if path is not None and self.catalog.log is Log.SQLITE else None
+
+    def compacted_since(self, session: Session, snapshot: int, before: stillness.Look | None = None) -> bool:
         """Whether rows were moved after ``snapshot``; asked when a read that was pinned to it has ended.
+
+        ``before``: how the file was before that transaction began.
 
         Outside of DuckDB files a transaction that is pinned before a flush and reads after it silently misses the
         rows that were moved (measured: 240 of 280): the catalog's own tables are not read at one state.
         """
         if self.catalog.log is Log.DUCKDB:
+            return False
+        if before is not None and self.catalog.path is not None and stillness.is_still(self.catalog.path, before):
             return False
         return any(decode(*row[:3]).compacts for row in self._select(session, snapshot + 1))
 
