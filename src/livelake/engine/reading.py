@@ -155,8 +155,10 @@ def reads(
     return bound.reads(written, shown)
 
 
-# What lies under these keys of a plan is a type, a name or a number: more than half of it, and none of interest.
-_PLAIN: Final = frozenset({"return_type", "returned_types", "arguments", "names", "column_indexes"})
+# What lies under these keys of a plan is a type, a name or a value: most of it, and none of interest.
+_PLAIN: Final = frozenset(
+    {"return_type", "returned_types", "arguments", "names", "column_indexes", "value", "snapshot"}
+)
 _NO_TIME: Final = Present(frozenset(), frozenset())
 
 

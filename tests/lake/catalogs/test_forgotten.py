@@ -22,7 +22,7 @@ FLUSH = "CALL ducklake_flush_inlined_data('sales')"
 async def lake(tmp_path: Path) -> AsyncIterator[LiveLake]:
     """Every read of the table ``told`` fails here, and would until the process ends."""
     async with livelake.open(
-        f"ducklake:{tmp_path}/sales.ducklake", attach={"b": f"ducklake:{tmp_path}/b.ducklake"}
+        f"ducklake:{tmp_path}/sales.ducklake", attach={"b": f"ducklake:{tmp_path}/b.ducklake"}, poll_interval=600.0
     ) as opened:
         for name in ("sales.main.other", "b.main.told", "sales.main.told"):
             await opened.execute(f"CREATE TABLE {name} (n INTEGER)")
