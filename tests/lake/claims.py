@@ -85,7 +85,7 @@ class Ledger:
                     for name, at in sorted(wanted - held.keys()):
                         held[name, at] = _rows(session, name, at)
             except QueryError as error:  # what DuckLake remembers of inlined rows, another process has flushed
-                if not self.lake.attached.heal(error, renewals):
+                if not self.lake.attached.heal(error, renewals, past=True):
                     raise
                 why = error
             else:

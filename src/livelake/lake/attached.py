@@ -73,10 +73,13 @@ class Attached:
         """How often each was made anew; `heal` wants what it was before the failure."""
         return {name: each.renewals for name, each in self.by_name.items()}
 
-    def heal(self, error: LivelakeError, renewals: Mapping[str, int], *, reads: bool = True) -> bool:
+    def heal(
+        self, error: LivelakeError, renewals: Mapping[str, int], *, reads: bool = True, past: bool = False
+    ) -> bool:
         """Whether what failed with ``error`` is worth one more try, because something was made anew.
 
-        Blocks for as long as a server takes to answer, if ``reads`` fail on a remote catalog's data.
+        ``past``: it read the past. Blocks for as long as a server takes to answer, if ``reads`` fail on a remote
+        catalog's data.
         """
         if is_swapped(error):
             return True
@@ -87,7 +90,14 @@ class Attached:
 
             def renew(session: Session) -> None:
                 for each in about:
-                    each.renew(session, renewals[each.catalog.name], table)
+                    if each.renewals != renewals[each.catalog.name]:
+                        continue  # another who met it was first
+                    if past and each.catalog.log is Log.DUCKDB:  # the schema of the past stays what it was
+                        if self.is_restorable:
+                            each.renewals += 1
+                            self._engine.broke(error)
+                    else:
+                        each.renew(session, renewals[each.catalog.name], table)
 
             job = self._engine.writer.submit(renew)
             try:

@@ -137,9 +137,10 @@ class Computing:
             except UnkeepableError:
                 continue  # the engine knows better now
             except (QueryError, SourceError) as error:
-                if healed or not self._attached.heal(error, renewals):
+                if healed or not self._attached.heal(error, renewals, past=question.as_of is not None):
                     raise self._travel.blame(session, question.as_of, error) from error
                 healed = True
+                session.refresh()  # everything may have been opened anew
                 continue
             if self._was_compacted(session, heads, before):
                 continue

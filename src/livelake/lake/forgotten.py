@@ -5,7 +5,8 @@ of earlier schemas. What it remembers is wrong from then on
 
 - in every other process that had read the table, until the lake is attached there again;
 - in this process, if a transaction from before the flush read the table after it, until the schema changes
-  (`test_forgotten` provokes it with DuckLake alone; 3 of 14 worlds of the oracle met it on a busy machine).
+  (`test_forgotten` provokes it with DuckLake alone; 3 of 14 worlds of the oracle met it on a busy machine). The schema
+  of the past does not change: a read of it goes on once everything was opened anew.
 """
 
 from __future__ import annotations

@@ -65,3 +65,19 @@ async def test_upkeep_mends_it(lake: LiveLake) -> None:
     first, *_ = await lake.maintain(Upkeep(expire_after=None))
     assert str(first) == "sales: 1 rows flushed into files"
     assert (await lake.query(SUM)).rows() == [{"n": 7}]
+
+
+async def test_a_read_of_the_past_mends_it_by_opening_everything_anew(tmp_path: Path) -> None:
+    """No commit changes what the schema was. Who reads meanwhile is interrupted, and told to try again."""
+    async with livelake.open(f"ducklake:{tmp_path}/sales.ducklake", poll_interval=600.0) as lake:
+        await lake.execute("CREATE TABLE told (n INTEGER)")
+        then = (await lake.execute("INSERT INTO told VALUES (1)")).versions
+        with lake.engine.cursor() as early, early.transaction(read_only=True):
+            early.fetchall("FROM sales.current_snapshot()")
+            await lake.execute("ALTER TABLE told ADD COLUMN more INTEGER")
+            await lake.execute("INSERT INTO told VALUES (2, 0)")
+            await lake.administer([FLUSH])
+            assert early.fetchall("SELECT sum(n)::INTEGER FROM told") == [(1,)]
+        assert (await lake.query(SUM, as_of=then)).rows() == [{"n": 1}]
+        assert lake.engine.stats().reopened == 1
+        assert (await lake.query(SUM)).rows() == [{"n": 3}]
