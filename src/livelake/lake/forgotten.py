@@ -16,14 +16,17 @@ from typing import Final
 
 from livelake.engine import Session, identifier, literal
 
-_DROPPED: Final = re.compile(r"ducklake_inlined_[a-z]+_(\d+)\w*.* does not exist", re.DOTALL)
+# DuckDB's and PostgreSQL's words, and SQLite's, which says so as late as when a scan begins.
+_DROPPED: Final = re.compile(
+    r"ducklake_inlined_[a-z]+_(\d+)\w*.* does not exist|no such table: ducklake_inlined_[a-z]+_(\d+)", re.DOTALL
+)
 
 
 def table_of(error: BaseException) -> int | None:
     """The id of the table whose inlined rows ``error`` is about, None if it is another error."""
     for each in (error, error.__cause__):  # DuckDB's whole text: its first line may only say that the query failed
         if found := _DROPPED.search(str(each)):
-            return int(found[1])
+            return int(found[1] or found[2])
     return None
 
 

@@ -18,6 +18,28 @@ SUM = "SELECT sum(n)::INTEGER AS n FROM told"
 FLUSH = "CALL ducklake_flush_inlined_data('sales')"
 
 
+@pytest.mark.parametrize(
+    ("says", "table"),
+    [
+        (
+            'Table with name ducklake_inlined_data_12_3 does not exist!\nDid you mean "ducklake_inlined_data_12_7"?',
+            12,
+        ),
+        ('ERROR:  relation "public.ducklake_inlined_delete_4" does not exist', 4),
+        (
+            'Failed to prepare query "SELECT 1 FROM "ducklake_inlined_data_6_5"": no such table: ducklake_inlined_data_6_5',
+            6,
+        ),
+        ("Table with name orders does not exist!", None),
+        ("no such table: orders", None),
+    ],
+)
+def test_what_is_gone_is_known_in_the_words_of_each_catalog(says: str, table: int | None) -> None:
+    hidden = QueryError("Attempting to fetch from an unsuccessful query result")
+    hidden.__cause__ = RuntimeError(f"Invalid Input Error\nError: {says}")
+    assert table_of(hidden) == table_of(QueryError(says)) == table
+
+
 @pytest.fixture
 async def lake(tmp_path: Path) -> AsyncIterator[LiveLake]:
     """Every read of the table ``told`` fails here, and would until the process ends."""
