@@ -13,7 +13,7 @@ from livelake.errors import LivelakeError, SourceError, UsageError
 from livelake.lake.attachment import Attachment, close_all, is_swapped
 from livelake.lake.catalog import Catalog, Log, Origin
 from livelake.lake.footprint import Footprint
-from livelake.lake.forgotten import table_of
+from livelake.lake.forgotten import table_of, was_taken
 from livelake.lake.provenance import EmbeddedKey, RemoteKey, SourceKey
 from livelake.lake.scout import Scout
 
@@ -81,7 +81,7 @@ class Attached:
         ``past``: it read the past. Blocks for as long as a server takes to answer, if ``reads`` fail on a remote
         catalog's data.
         """
-        if is_swapped(error):
+        if is_swapped(error) or was_taken(error):
             return True
         table = table_of(error)
         if table is not None:

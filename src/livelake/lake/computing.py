@@ -27,6 +27,7 @@ from livelake.lake.travel import Travel, Trip
 from livelake.lake.watcher import Watcher
 
 _COMPACTION_RETRIES = 5
+_HEALINGS: Final = 2
 _TORN_RETRIES = 3
 
 
@@ -126,7 +127,7 @@ class Computing:
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
         """The answer, on a worker's thread; read again if rows were moved, or files written, under it."""
-        healed, torn = False, 0
+        healed = torn = 0
         for _ in range(_COMPACTION_RETRIES):
             self._attached.check_files()
             renewals = self._attached.renewals()
@@ -137,9 +138,9 @@ class Computing:
             except UnkeepableError:
                 continue  # the engine knows better now
             except (QueryError, SourceError) as error:
-                if healed or not self._attached.heal(error, renewals, past=question.as_of is not None):
+                if healed == _HEALINGS or not self._attached.heal(error, renewals, past=question.as_of is not None):
                     raise self._travel.blame(session, question.as_of, error) from error
-                healed = True
+                healed += 1
                 session.refresh()  # everything may have been opened anew
                 continue
             if self._was_compacted(session, heads, before):

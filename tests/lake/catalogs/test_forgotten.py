@@ -11,7 +11,7 @@ import pytest
 import livelake
 from livelake.errors import QueryError
 from livelake.lake import Upkeep
-from livelake.lake.forgotten import table_of
+from livelake.lake.forgotten import table_of, was_taken
 from livelake.live import LiveLake
 
 SUM = "SELECT sum(n)::INTEGER AS n FROM told"
@@ -26,10 +26,6 @@ FLUSH = "CALL ducklake_flush_inlined_data('sales')"
             12,
         ),
         ('ERROR:  relation "public.ducklake_inlined_delete_4" does not exist', 4),
-        (
-            'Failed to prepare query "SELECT 1 FROM "ducklake_inlined_data_6_5"": no such table: ducklake_inlined_data_6_5',
-            6,
-        ),
         ("Table with name orders does not exist!", None),
         ("no such table: orders", None),
     ],
@@ -38,6 +34,15 @@ def test_what_is_gone_is_known_in_the_words_of_each_catalog(says: str, table: in
     hidden = QueryError("Attempting to fetch from an unsuccessful query result")
     hidden.__cause__ = RuntimeError(f"Invalid Input Error\nError: {says}")
     assert table_of(hidden) == table_of(QueryError(says)) == table
+
+
+def test_what_is_taken_under_a_scan_is_known_in_the_words_of_sqlite() -> None:
+    says = 'Failed to prepare query "FROM "ducklake_inlined_data_6_5"": no such table: ducklake_inlined_data_6_5'
+    hidden = QueryError("Attempting to fetch from an unsuccessful query result")
+    hidden.__cause__ = RuntimeError(f"Invalid Input Error\nError: {says}")
+    assert was_taken(hidden)
+    assert table_of(hidden) is None  # and so nothing is attached again, under whoever reads
+    assert not was_taken(QueryError("no such table: orders"))
 
 
 @pytest.fixture
