@@ -16,6 +16,7 @@ import pytest
 from lake import oracle
 
 WORLDS, STEPS = 10, 2_000
+WORLD_SECONDS = 800.0
 
 
 def search(seeds: range, steps: int) -> tuple[int, Counter[str]]:
@@ -24,7 +25,7 @@ def search(seeds: range, steps: int) -> tuple[int, Counter[str]]:
     with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as pool:
         worlds = [pool.apply_async(oracle.run, (seed, steps)) for seed in seeds]
         for world in worlds:
-            count, counts, difference = world.get()
+            count, counts, difference = world.get(WORLD_SECONDS)  # a process that DuckDB ended gives no answer
             print(f"{count} steps: {dict(counts)}")
             if difference is not None:
                 pytest.fail(difference, pytrace=False)

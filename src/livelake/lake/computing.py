@@ -27,7 +27,7 @@ from livelake.lake.travel import Travel, Trip
 from livelake.lake.watcher import Watcher
 
 _COMPACTION_RETRIES = 5
-_HEALINGS: Final = 2
+_HEALINGS = 2
 _TORN_RETRIES = 3
 
 
