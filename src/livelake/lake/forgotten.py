@@ -17,13 +17,14 @@ from typing import Final
 from livelake.engine import Session, identifier, literal
 
 _DROPPED: Final = re.compile(r"ducklake_inlined_[a-z]+_(\d+)\w*.* does not exist", re.DOTALL)
-# SQLite's words, when a scan begins: the flush came between the plan and the scan, and the next transaction is right.
-_TAKEN: Final = re.compile(r"no such table: ducklake_inlined_")
+# A flush came between the plan and the scan, and the next transaction is right: SQLite's words as a scan begins, and
+# DuckLake's, of whatever it met.
+_TAKEN: Final = re.compile(r"no such table: ducklake_inlined_|Failed to read inlined data from DuckLake")
 
 
 def was_taken(error: BaseException) -> bool:
-    """Whether the inlined rows were flushed under a read that had found them."""
-    return any(_TAKEN.search(str(each)) for each in (error, error.__cause__))
+    """Whether the inlined rows were flushed under a read that had found them, and DuckLake does not miss them."""
+    return table_of(error) is None and any(_TAKEN.search(str(each)) for each in (error, error.__cause__))
 
 
 def table_of(error: BaseException) -> int | None:
