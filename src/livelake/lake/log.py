@@ -110,7 +110,7 @@ class SnapshotLog:
         """
         if self.catalog.log is Log.DUCKDB:
             return False
-        if before is not None and self.catalog.path is not None and stillness.is_still(self.catalog.path, before):
+        if self.catalog.path is not None and stillness.is_still(self.catalog.path, before):
             return False
         return any(decode(*row[:3]).compacts for row in self._select(session, snapshot + 1))
 

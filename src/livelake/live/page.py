@@ -308,11 +308,14 @@ def _is_right_at(read: Read[Answer] | None, at: Mapping[str, int]) -> bool:
         return False
     if not slot.is_stale or not slot.pinned:
         return True
-    # Once it is stale it hears of nothing more. The change that it heard of is the first of that catalog that it has
-    # not seen, for they are applied in their order; unless it stands for several, or for nobody knows which.
     cause, source, until = slot.dropped_by, None, -1
-    if isinstance(cause, Change) and cause.version < NEVER and cause.key != SEVERAL:
-        source, until = cause.source, cause.version
+    if isinstance(cause, Change):
+        if cause.version >= NEVER:  # equal numbers may be of two histories
+            return False
+        # Once it is stale it hears of nothing more. The change that it heard of is the first of that catalog that it
+        # has not seen, for they are applied in their order; unless it stands for several.
+        if cause.key != SEVERAL:
+            source, until = cause.source, cause.version
     return all(
         at.get(name) == version or (name == source and at.get(name, until) < until)
         for name, version in slot.pinned.items()
