@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 PATIENCE_MS = 20_000
-REFUSED = "Failed to load resource"
+NOT_ANSWERED = ("Failed to load resource", "Failed to fetch", "Datastar failed to reach")
 OURS = ("http://127.0.0.1:", "data:", "about:")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -31,7 +31,8 @@ def browser() -> Iterator[Any]:
 def tab(browser: Any) -> Iterator[Any]:
     """A page whose script errors, dialogs and refused resources fail the test, as does any request that leaves us.
 
-    What a server refused is in the console too, and is not an error where a test has it refused: see `calm`.
+    What a server refused, or was not there to answer, is in the console too, and is not an error where a test has it
+    refused or started anew: see `calm`.
     """
     context = browser.new_context()
     context.set_default_timeout(PATIENCE_MS)
@@ -40,7 +41,12 @@ def tab(browser: Any) -> Iterator[Any]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     page.on(
-        "console", lambda line: wrong.append(line.text) if line.type == "error" and REFUSED not in line.text else None
+        "console",
+        lambda line: (
+            wrong.append(line.text)
+            if line.type == "error" and not any(each in line.text for each in NOT_ANSWERED)
+            else None
+        ),
     )
     page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(OURS) else None)
     yield page

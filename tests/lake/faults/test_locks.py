@@ -60,9 +60,11 @@ async def test_a_write_that_waited_for_a_lock_in_vain_says_so_and_leaves_nothing
         attachment._options = [
             o.replace("META_BUSY_TIMEOUT 5000", "META_BUSY_TIMEOUT 1") for o in attachment._options
         ]
+        renewals = attachment.renewals  # attached again, with those options
         await asyncio.to_thread(
-            lambda: lake.engine.writer.submit(lambda session: attachment.again(session, 0)).result(60)
+            lambda: lake.engine.writer.submit(lambda session: attachment.renew(session, renewals, 1)).result(60)
         )
+        assert attachment.renewals == renewals + 1
         with process(HOLDS_SQLITE, str(tmp_path / "sales.sqlite")):
             with pytest.raises(ConflictError, match="safe to try again"):
                 await lake.execute("INSERT INTO orders VALUES (1)")
