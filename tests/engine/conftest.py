@@ -35,6 +35,11 @@ def session(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+def with_an_escape(tree: str) -> str:
+    """The same syntax tree with a text in it that needs an escape: it cannot be read without walking it."""
+    return '{"escaped":"\\\\",' + tree.removeprefix("{")
+
+
 @dataclass
 class Lake:
     """An attached DuckLake catalog; ``session`` has it in use."""
@@ -50,7 +55,10 @@ class Lake:
     def reads(self, sql: str) -> Reads:
         with self.session.transaction():
             heads = {self.name: self.head()}
-            return reads(self.session.plan(sql, self.values(sql)), self.session.parse(sql), heads=heads)
+            plan, tree = self.session.plan(sql, self.values(sql)), self.session.parse(sql)
+            found = reads(plan, tree, heads=heads)
+            assert reads(plan, with_an_escape(tree), heads=heads) == found, "walking the tree finds something else"
+            return found
 
     def values(self, sql: str) -> dict[str, object] | list[object] | None:
         """Some value for every parameter of a statement: a list for ``$ids``, else 1."""

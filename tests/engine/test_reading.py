@@ -36,6 +36,7 @@ SELECT * FROM main.t | main.t
 FROM mart.t | mart.t
 FROM T | main.t
 FROM "t" | main.t
+SELECT "current_user".id FROM t AS "current_user" | main.t
 FROM v | main.t
 FROM vv | main.t mart.t
 SELECT top(1) | main.t

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final
 
+import duckdb
+
 from livelake.engine import functions
 from livelake.engine.parameters import Parameters
 from livelake.engine.quote import identifier, literal
@@ -26,7 +28,9 @@ from livelake.engine.session import Session
 from livelake.engine.statement import nodes
 from livelake.errors import LivelakeError
 
-_HINT: Final = re.compile(r"""\b(?:read_\w+|glob|sniff_csv|parquet_\w+)"?\s*\(|['"][^'"]*[./\\*?]""", re.IGNORECASE)
+_CALL: Final = re.compile(r"\b(?:read_\w+|glob|sniff_csv|parquet_\w+)\"?\s*\(", re.IGNORECASE)
+_QUOTED: Final = re.compile(r"""['"$][^'"$]*[./\\*?]""")
+_PART_OF_NAME: Final = re.compile(rb"[./\\*?]")
 
 Aside = Callable[[], AbstractContextManager[Session]]
 
@@ -46,7 +50,7 @@ def masked(session: Session, sql: str, params: Parameters, aside: Aside) -> Mask
     The files are looked into for their columns on a cursor of their own, ``aside``: a file that is not there would
     abort the transaction of the session.
     """
-    if _HINT.search(sql) is None:
+    if not _may_name_files(sql):
         return None
     tree = session.tree(sql, params)
     found = [] if tree is None else list(_named(session, tree))
@@ -63,6 +67,22 @@ def masked(session: Session, sql: str, params: Parameters, aside: Aside) -> Mask
         return None
     files = frozenset(FileRef(function, path) for _, function, paths in found for path in paths)
     return Masked(plan, session.parse(sql), files)
+
+
+def _may_name_files(sql: str) -> bool:
+    """Whether a text that parses may name a file: only then is its syntax tree worth its time."""
+    if _CALL.search(sql) is not None:
+        return True
+    if _QUOTED.search(sql) is None:  # what is between two quoted texts is taken for one here, not below
+        return False
+    raw = sql.encode()
+    tokens = duckdb.tokenize(sql)
+    ends = [begin for begin, _ in tokens[1:]] + [len(raw)]
+    return any(
+        raw[begin : begin + 1] == b'"' or kind == duckdb.token_type.string_const
+        for (begin, kind), end in zip(tokens, ends, strict=True)
+        if _PART_OF_NAME.search(raw, begin, end)
+    )
 
 
 def _named(session: Session, tree: Any) -> Iterator[tuple[dict[str, Any], str, list[str]]]:
