@@ -150,10 +150,12 @@ class Ledger:
             (at for at, line in enumerate(self.story) if line.startswith(f"       {claim.step} ")), len(self.story)
         )
         tail = "\n".join(self.story[max(0, first - 10, last - 120) : last + 1])
+        since = [line for line in self.story[last + 1 :] if " tidy " in line or " elsewhere " in line]
         return Differs(
             f"step {claim.step}: {claim.status} {claim.question.sql} {claim.question.parameters}\n"
             f"  gave {claim.rows} as of {dict(claim.as_of)}, begun at {dict(claim.begun)}\n  {why}\n"
-            f"  definitions: {self.defined}\n{tail}"
+            f"  definitions: {self.defined}\n{tail}\nSince then, what DuckLake may have lost rows by:\n"
+            + "\n".join(since)
         )
 
 
