@@ -28,8 +28,11 @@ from livelake.engine.session import Session
 from livelake.engine.statement import nodes
 from livelake.errors import LivelakeError
 
-_CALL: Final = re.compile(r"\b(?:read_\w+|glob|sniff_csv|parquet_\w+)\"?\s*\(", re.IGNORECASE)
+_READERS: Final = ("read_", "glob", "sniff_csv", "parquet_")
+_CALL: Final = re.compile(r"\b(?:read_\w+|glob|sniff_csv|parquet_\w+)\"?\s*\(")
 _QUOTED: Final = re.compile(r"""['"$][^'"$]*[./\\*?]""")
+_OPENING: Final = frozenset(b"'\"$eE")
+"""What a token that is a text or a quoted name begins with; a plain name that does so holds none of the next."""
 _PART_OF_NAME: Final = re.compile(rb"[./\\*?]")
 
 Aside = Callable[[], AbstractContextManager[Session]]
@@ -71,18 +74,15 @@ def masked(session: Session, sql: str, params: Parameters, aside: Aside) -> Mask
 
 def _may_name_files(sql: str) -> bool:
     """Whether a text that parses may name a file: only then is its syntax tree worth its time."""
-    if _CALL.search(sql) is not None:
+    lower = sql.lower()
+    if any(each in lower for each in _READERS) and _CALL.search(lower) is not None:
         return True
     if _QUOTED.search(sql) is None:  # what is between two quoted texts is taken for one here, not below
         return False
     raw = sql.encode()
-    tokens = duckdb.tokenize(sql)
-    ends = [begin for begin, _ in tokens[1:]] + [len(raw)]
-    return any(
-        raw[begin : begin + 1] == b'"' or kind == duckdb.token_type.string_const
-        for (begin, kind), end in zip(tokens, ends, strict=True)
-        if _PART_OF_NAME.search(raw, begin, end)
-    )
+    begins = [begin for begin, _ in duckdb.tokenize(sql)]
+    spans = zip(begins, [*begins[1:], len(raw)], strict=True)
+    return any(raw[begin] in _OPENING and _PART_OF_NAME.search(raw, begin, end) for begin, end in spans)
 
 
 def _named(session: Session, tree: Any) -> Iterator[tuple[dict[str, Any], str, list[str]]]:

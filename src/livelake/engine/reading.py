@@ -300,10 +300,12 @@ class _Bound:
         self.changes: set[str] = set()
 
     def take(self, node: dict[str, Any]) -> None:
-        kind = node.get("type")
-        if isinstance(kind, str) and kind.startswith("LOGICAL_"):
-            self._operator(kind.removeprefix("LOGICAL_"), node)
-        if node.get("expression_class") in _BOUND and node.get("name"):
+        expression = node.get("expression_class")
+        if expression is None:
+            kind = node.get("type")
+            if type(kind) is str and kind.startswith("LOGICAL_"):
+                self._operator(kind.removeprefix("LOGICAL_"), node)
+        elif expression in _BOUND and node.get("name"):
             name = node["name"].lower()
             self.called.add(name)
             self.ages |= name == "age" and len(node.get("children", ())) == 1

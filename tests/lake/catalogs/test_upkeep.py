@@ -14,7 +14,7 @@ import livelake
 from lake.catalogs.conftest import Bench
 from livelake.errors import SnapshotGoneError, UsageError
 from livelake.lake import Upkeep
-from livelake.lake.upkeep import GRACE
+from livelake.lake.upkeep import GRACE, Step
 from livelake.live import LiveLake
 
 WRITTEN = ("ducklake", "sqlite", "postgres")
@@ -78,6 +78,21 @@ async def test_files_are_merged_only_where_nobody_else_writes(bench: Bench) -> N
         assert owns or not steps & {"rewrite", "merge"}
         alone = {done.step for done in await lake.maintain(Upkeep(alone=True))}
         assert owns or alone >= {"rewrite", "merge"}
+
+
+@pytest.mark.parametrize("step", ["rewrite", "merge"])
+async def test_the_past_of_a_file_with_a_young_delete_is_what_it_was(bench: Bench, step: Step) -> None:
+    """A flush after a rewrite would bring back, in the past, what the rewritten file had lost before."""
+    async with bench.open() as lake:
+        await lake.execute("CREATE TABLE gone AS SELECT range AS a FROM range(100)")
+        await lake.execute("DELETE FROM gone WHERE a < 96")
+        await lake.execute("INSERT INTO gone SELECT range FROM range(1000, 1100)")
+        token = await lake.execute("DELETE FROM gone WHERE a = 97")
+        then = {"space": token.versions["space"]}
+        for each in (step, "flush"):
+            await lake.maintain(Upkeep(steps=frozenset({each}), alone=True))
+            rows = (await lake.query("SELECT count(*) AS n FROM gone", as_of=then, fresh=True)).rows()
+            assert rows == [{"n": 103}], f"after {each}"
 
 
 async def test_nothing_that_is_within_its_grace_is_expired_or_removed(bench: Bench) -> None:
