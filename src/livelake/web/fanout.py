@@ -20,6 +20,7 @@ import logging
 import secrets
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Literal, Protocol
 
 from livelake.web.compress import Deflated
@@ -54,6 +55,7 @@ class Broadcast:
         self._tick: tuple[int, bytes] = (0, b"")
         self._starts: list[int] = []  # numbers that still have a frame, ascending
         self._made: dict[tuple[int, bool], bytes] = {}  # by (how many of them were seen, with the tick)
+        self._latest: tuple[int, bytes] = (-1, b"")  # (seen, what it lacks): the next who asks is as a rule as far
         self._editions: dict[tuple[Encoding, bool], Edition] = {}
         self._listeners: dict[Callable[[], None], None] = {}
         self._waiting: dict[Callable[[], None], None] = {}  # who has not been told of the newest number
@@ -95,7 +97,10 @@ class Broadcast:
 
     def since(self, seen: int) -> bytes:
         """The events that a viewer who has seen ``seen`` lacks, oldest first."""
-        return self._events(seen, self._tick[0] > seen)
+        latest = self._latest
+        if seen != latest[0]:
+            self._latest = latest = (seen, self._events(seen, self._tick[0] > seen))
+        return latest[1]
 
     def state(self, seen: int = 0) -> bytes:
         """The same without signs of life: for one who begins, and gets a sign of its own."""
@@ -161,6 +166,7 @@ class Broadcast:
 
     def _wake(self) -> None:
         self._made.clear()
+        self._latest = (-1, b"")
         is_under_way = bool(self._waiting)
         self._waiting.update(self._listeners)  # those who wait already keep their place: nobody is passed over twice
         if not is_under_way:
@@ -168,20 +174,15 @@ class Broadcast:
 
     def _serve(self) -> None:
         while self._waiting:
-            for wake in list(self._waiting)[:_SLICE]:
-                if wake in self._waiting:  # else it has left meanwhile
-                    del self._waiting[wake]
-                    self._tell(wake)
+            for wake in list(islice(self._waiting, _SLICE)):
+                if self._waiting.pop(wake, wake) is None:  # else it has left meanwhile
+                    try:
+                        wake()
+                    except Exception:  # one viewer's trouble must not keep the others waiting
+                        log.exception("a viewer could not be told of a change")
             if self._later is not None and self._waiting:
                 self._later(self._serve)
                 return
-
-    @staticmethod
-    def _tell(wake: Callable[[], None]) -> None:
-        try:
-            wake()
-        except Exception:  # one viewer's trouble must not keep the others waiting
-            log.exception("a viewer could not be told of a change")
 
 
 class _Plain:

@@ -80,7 +80,7 @@ class AsgiOutlet:
         _shorten(send)
 
     async def open(self, body: bytes) -> None:
-        sending = self._send(_message(body))
+        sending = self._send({"type": "http.response.body", "body": body, "more_body": True})
         if not inspect.iscoroutine(sending):
             await sending
             return
@@ -89,7 +89,7 @@ class AsgiOutlet:
         self._by_hand = not seen.stepped_aside
 
     def write(self, body: bytes) -> Awaitable[None] | None:
-        sending = self._send(_message(body))
+        sending = self._send({"type": "http.response.body", "body": body, "more_body": True})
         if not self._by_hand:
             return sending
         assert inspect.iscoroutine(sending)
@@ -127,10 +127,6 @@ class _Continued:
                     waited = coroutine.send(answer)
         except StopIteration:
             return
-
-
-def _message(body: bytes) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": body, "more_body": True}
 
 
 def _shorten(send: Send) -> None:

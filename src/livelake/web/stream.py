@@ -200,7 +200,10 @@ class Stream:
             self.end()
         elif self._is_open and self._busy is None and not self._is_ended:
             try:
-                if (body := self._take()) and (rest := self._offer(body)) is not None:
+                if not (body := self._take()):
+                    return
+                rest = self._outlet.write(body) if len(body) <= _PART else self._in_parts(body)
+                if rest is not None:
                     self._busy = asyncio.get_running_loop().create_task(self._pour(rest))
             except OSError:
                 self.end()
@@ -212,9 +215,6 @@ class Stream:
             self._seen = self._broadcast.number
             self._in_step = True
         return body
-
-    def _offer(self, body: bytes) -> Awaitable[None] | None:
-        return self._outlet.write(body) if len(body) <= _PART else self._in_parts(body)
 
     async def _in_parts(self, body: bytes) -> None:
         for start in range(0, len(body), _PART):
