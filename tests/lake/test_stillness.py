@@ -4,60 +4,100 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from livelake.lake import stillness
 
+WRITES = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+for line in sys.stdin:
+    db.execute(line)
+    print("done", flush=True)
+"""
 
-def settle(path: Path) -> None:
-    """Wait until the last write is old enough."""
-    deadline = time.monotonic() + 30
-    while stillness.look(path) is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)  # the clock of the kernel has no condition to wait for
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.sqlite"
 
 
-@pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_each_commit_is_seen_and_a_read_is_not(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "a.sqlite"
-    writer = sqlite3.connect(path, isolation_level=None)
-    writer.execute(f"PRAGMA journal_mode = {mode}")
-    writer.execute("CREATE TABLE t (n)")
+@pytest.fixture
+def reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that holds the database open, as the watcher does."""
     reader = sqlite3.connect(path, isolation_level=None)
-    for n in range(20):
-        settle(path)
-        before = stillness.look(path)
-        assert reader.execute("SELECT count(*) FROM t").fetchone() == (n,)
-        assert stillness.is_still(path, before)
-        writer.execute("INSERT INTO t VALUES (1)")
-        assert not stillness.is_still(path, before)
-        if n % 5 == 0 and mode == "wal":
-            writer.execute("PRAGMA wal_checkpoint(RESTART)")
+    reader.execute("PRAGMA journal_mode = wal")
+    reader.execute("CREATE TABLE t (n)")
+    yield reader
     reader.close()
+
+
+def test_each_commit_of_another_process_is_seen_and_a_read_is_not(path: Path, reader: sqlite3.Connection) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITES, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        for n in range(40):
+            before = stillness.look(path)
+            assert before is not None
+            assert reader.execute("SELECT count(*) FROM t").fetchone() == (n,)
+            assert stillness.is_still(path, before)
+            writer.stdin.write("INSERT INTO t VALUES (1)\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "done\n"
+            assert not stillness.is_still(path, before)
+            if n % 5 == 0:
+                reader.execute("PRAGMA wal_checkpoint(RESTART)")
+        writer.stdin.close()
+
+
+def test_a_commit_that_was_written_long_before_it_was_seen_is_seen(path: Path, reader: sqlite3.Connection) -> None:
+    """A slow disk: the log is on its way for as long as it likes, and only then do readers see what it says."""
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("INSERT INTO t VALUES (1)")
+    seen = Path(f"{path}-shm").read_bytes()
+    writer.execute("BEGIN")
+    writer.execute("INSERT INTO t VALUES (2)")
+    before = stillness.look(path)
+    assert before is not None
+    assert before[3] == seen[:48]
+    writer.execute("COMMIT")
+    long_ago = time.time() - 3_600
+    for name in (path, Path(f"{path}-wal")):
+        os.utime(name, ns=(before[2], before[2]) if name == path else (int(long_ago * 1e9),) * 2)
+    assert reader.execute("SELECT count(*) FROM t").fetchone() == (2,)
+    assert not stillness.is_still(path, before)
     writer.close()
 
 
-def test_files_that_were_just_written_tell_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"one")
-    assert stillness.look(path) is None
-    assert not stillness.is_still(path, None)
-    os.utime(path, (time.time() + 3_600, time.time() + 3_600))  # of a clock that was set back since
-    assert stillness.look(path) is None
+def test_what_does_not_tell_is_not_still(path: Path, tmp_path: Path) -> None:
+    assert stillness.look(path) is None  # it is not there
+    plain = sqlite3.connect(path, isolation_level=None)
+    plain.execute("CREATE TABLE t (n)")
+    assert stillness.look(path) is None  # there is no log to have an index
+    index = Path(f"{path}-shm")
+    for head in (b"", b"\x01" * 95, b"\x01" * 48 + b"\x02" * 48, b"\x00" * 96):  # short, in mid-commit, not begun
+        index.write_bytes(head)
+        assert stillness.look(path) is None
+        assert not stillness.is_still(path, None)
+    plain.close()
 
 
-def test_another_file_under_the_name_is_seen(tmp_path: Path) -> None:
-    path, other = tmp_path / "a", tmp_path / "b"
-    path.write_bytes(b"one")
-    other.write_bytes(b"two")
-    settle(path)
-    settle(other)
+def test_another_file_under_the_name_is_seen(path: Path, reader: sqlite3.Connection, tmp_path: Path) -> None:
     before = stillness.look(path)
-    os.replace(other, path)
     assert before is not None
+    assert stillness.is_still(path, before)
+    other = tmp_path / "b"
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(before[2], before[2]))
+    os.replace(other, path)
     assert not stillness.is_still(path, before)
     path.unlink()
     assert not stillness.is_still(path, before)

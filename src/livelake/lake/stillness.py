@@ -1,42 +1,46 @@
 """Whether a SQLite database was written meanwhile, as its files tell: microseconds, where asking it takes 3 ms.
 
-A commit writes the file or its log, and so moves a time that the kernel keeps in steps of up to 10 ms. Two equal
-looks mean that nothing was written between them if the first came well after the last write that it saw: a write
-after it would have left a later time. (The time of change of a log is moved by readers, too: SQLite sets its owner.)
+In WAL mode what readers see is told by the head of the index of the log, the first 48 bytes of ``…-shm``, kept twice
+(https://www.sqlite.org/walformat.html, section 2.1): a commit is seen from the moment when these change, and each one
+counts up in them. So two equal looks, with reads between, prove that all of these reads saw one state. The times of
+the files would not: a commit writes its log first, and may be seen much later, when the disk has it.
 """
 
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Final
 
-_SETTLED_NS: Final = 50_000_000
+_HEAD: Final = 48
+_IS_INIT: Final = 12  # where in it a byte says that the rest is meant
 
-Look = tuple[tuple[int, int, int] | None, ...]
-"""(inode, size, time of the last write) of the file and of its logs; None for one that is not there."""
+Look = tuple[int, int, int, bytes]
+"""(inode, size, time of the last write) of the file, and the head of the index of its log.
+
+The first three tell a log that was deleted and begun anew, which needs that nobody held the database meanwhile: its
+last closer writes the file.
+"""
 
 
 def look(path: Path) -> Look | None:
-    """How the files are; None if they were written so lately that one more write might not show."""
-    found = _look(path)
-    now = time.time_ns()  # the clock of the kernel, which files are dated by
-    return found if all(each is None or each[2] < now - _SETTLED_NS for each in found) else None
+    """What readers see now; None if the file does not tell: not in WAL mode, opened by nobody, in mid-commit."""
+    try:
+        found = os.stat(path)
+        index = os.open(f"{path}-shm", os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except OSError:
+        return None
+    try:
+        head = os.read(index, 2 * _HEAD)
+    except OSError:
+        return None
+    finally:
+        os.close(index)
+    if len(head) < 2 * _HEAD or head[:_HEAD] != head[_HEAD:] or not head[_IS_INIT]:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, head[:_HEAD]
 
 
 def is_still(path: Path, before: Look | None) -> bool:
-    """Whether it is certain that nothing was written since ``before``."""
-    return before is not None and _look(path) == before
-
-
-def _look(path: Path) -> Look:
-    return tuple(_stat(f"{path}{suffix}") for suffix in ("", "-wal", "-journal"))
-
-
-def _stat(path: str) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    """Whether it is certain that nothing was committed since ``before``, as far as a reader of now could see."""
+    return before is not None and look(path) == before
