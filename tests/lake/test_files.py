@@ -64,6 +64,7 @@ READS = {
     "csv": "SELECT sum(n)::INTEGER AS s FROM read_csv('{0}/a.csv')",
     "csv by name": "SELECT sum(n)::INTEGER AS s FROM '{0}/a.csv'",
     "csv as a url": "SELECT sum(n)::INTEGER AS s FROM read_csv('file://{0}/a.csv')",
+    "csv by file:": "SELECT sum(n)::INTEGER AS s FROM 'file:{0}/a.csv'",
     "csv list": "SELECT sum(n)::INTEGER AS s FROM read_csv(['{0}/a.csv', '{0}/b.csv'], header = true)",
     "csv pattern": "SELECT sum(n)::INTEGER AS s FROM read_csv('{0}/*.csv')",
     "csv with an alias": "SELECT sum(t.x)::INTEGER AS s FROM read_csv('{0}/a.csv') AS t(x)",
@@ -104,6 +105,18 @@ async def test_an_answer_from_files_is_kept_until_one_of_them_changes(
     again = await quiet.query(sql)
     assert again.status == "miss"
     assert again.rows() == (await quiet.query(sql, fresh=True)).rows()
+
+
+@pytest.mark.parametrize("sql", ["FROM 'a.csv'", "FROM read_csv(['~/a.csv'])", "FROM read_csv('a.csv')"])
+async def test_a_file_that_duckdb_finds_by_its_settings_is_watched_where_it_lies(tmp_path: Path, sql: str) -> None:
+    settings = {"file_search_path": str(tmp_path), "home_directory": str(tmp_path)}
+    async with livelake.open(f"ducklake:{tmp_path}/l.ducklake", settings=settings, poll_interval=3600) as lake:
+        (tmp_path / "a.csv").write_text("n\n1\n")
+        await settle(lake)
+        assert [await status(lake, sql) for _ in range(2)] == ["miss", "hit"]
+        (tmp_path / "a.csv").write_text("n\n2\n")
+        await settle(lake)
+        assert (await lake.query(sql)).rows() == [{"n": 2}]
 
 
 async def test_a_name_that_is_a_parameter_is_watched(quiet: LiveLake, tmp_path: Path) -> None:

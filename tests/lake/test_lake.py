@@ -584,3 +584,29 @@ async def test_a_map_without_a_key_is_refused_with_its_row(lake: LiveLake) -> No
     await lake.execute("CREATE TABLE maps (m MAP(VARCHAR, INTEGER))")
     with pytest.raises(UsageError, match="None for a key"):
         await lake.insert("maps", [{"m": {"a": 1}}, {"m": {None: 1}}])
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE VIEW memory.main.v AS SELECT 1 AS n",
+        'create or replace macro "memory" . main.m() as 1',
+        "CREATE TYPE IF NOT EXISTS memory.main.mood AS ENUM ('a', 'b')",
+        "DROP VIEW IF EXISTS memory.main.v",
+    ],
+)
+async def test_nothing_is_defined_where_nobody_watches(tmp_path: Path, sql: str) -> None:
+    """An answer from a view in DuckDB's own database, beside a lake, would be kept when the view is redefined."""
+    async with livelake.open(f"ducklake:{tmp_path}/l.ducklake") as lake:
+        with pytest.raises(QueryError, match="define it in the lake"):
+            await lake.execute(sql)
+        with pytest.raises(QueryError, match="define it in the lake"):
+            async with lake.transaction() as transaction:
+                await transaction.execute(sql)
+        await lake.execute("CREATE TABLE memory AS SELECT 1 AS memory")
+        await lake.execute("CREATE VIEW v AS SELECT memory.memory FROM memory")
+    async with livelake.open(":memory:", attach={"l": f"ducklake:{tmp_path}/l.ducklake"}) as lake:
+        await lake.execute("CREATE VIEW memory.main.v AS SELECT 1 AS n")
+        assert (await lake.query("FROM memory.main.v")).rows() == [{"n": 1}]
+        await lake.execute("CREATE OR REPLACE VIEW memory.main.v AS SELECT 2 AS n")
+        assert (await lake.query("FROM memory.main.v")).rows() == [{"n": 2}]

@@ -95,7 +95,7 @@ def key_of(name: str) -> KeyExpr:
 def look(name: str, lister: Lister, *, now_ns: Callable[[], int] = time.time_ns) -> Look:
     """What a local name or pattern stands for now. Never raises for what the file system says."""
     try:
-        paths = sorted(lister(name)) if _WILD.search(name) else [_path(name)]
+        paths = _paths(name, lister)
     except OSError as error:
         return Look({}, settled=False, failure=str(error))
     if len(paths) > MOST_FILES:
@@ -105,11 +105,22 @@ def look(name: str, lister: Lister, *, now_ns: Callable[[], int] = time.time_ns)
     return Look(stamps, all(_is_settled(path, stamp, began) for path, stamp in stamps.items()))
 
 
+def _paths(name: str, lister: Lister) -> list[str]:
+    """The files that DuckDB takes a name for: that one, if there is one, else by its own rules and settings
+    (``file_search_path``, ``home_directory`` for ``~``, ``file:``)."""
+    is_pattern = _WILD.search(name) is not None
+    path = _path(name)
+    if not is_pattern and os.path.exists(path):
+        return [path]
+    found = sorted(lister(name))
+    return found if found or is_pattern else [path]
+
+
 def _path(name: str) -> str:
-    if name.lower().startswith("file://"):
-        name = name[len("file://") :]
-        name = name if name.startswith("/") else "/" + name.partition("/")[2]  # file://host/path
-    return os.path.expanduser(name)
+    if not name.lower().startswith("file://"):
+        return name
+    name = name[len("file://") :]
+    return name if name.startswith("/") else "/" + name.partition("/")[2]  # file://host/path
 
 
 def _stamp(path: str) -> Stamp | None:

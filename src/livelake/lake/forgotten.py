@@ -18,8 +18,11 @@ from livelake.engine import Session, identifier, literal
 
 _DROPPED: Final = re.compile(r"ducklake_inlined_[a-z]+_(\d+)\w*.* does not exist", re.DOTALL)
 # A flush came between the plan and the scan, and the next transaction is right: SQLite's words as a scan begins, and
-# DuckLake's, of whatever it met.
-_TAKEN: Final = re.compile(r"no such table: ducklake_inlined_|Failed to read inlined data from DuckLake")
+# DuckLake's, of whatever it met; or none, where DuckLake did not look whether it had met anything.
+_TAKEN: Final = re.compile(
+    r"no such table: ducklake_inlined_|Failed to read inlined data from DuckLake"
+    r"|Attempting to fetch from an unsuccessful query result"
+)
 
 
 def was_taken(error: BaseException) -> bool:

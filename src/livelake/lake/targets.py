@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import Final
 
 from livelake.engine import Session, TableRef, gate, reads
 from livelake.errors import QueryError
@@ -12,6 +14,10 @@ _ROWS_ONLY = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE_INTO"})
 _DEFINITIONS = frozenset({"CREATE", "DROP", "ALTER"})
 _NOT_DATA = frozenset(
     {"TRANSACTION", "ATTACH", "DETACH", "SET", "VARIABLE_SET", "LOAD", "PREPARE", "EXECUTE", "PRAGMA"}
+)
+# What is defined in DuckDB's own database leaves no trace in the plan of who uses it.
+_IN_MEMORY: Final = re.compile(
+    r"\b(?:view|macro|function|type)\s+(?:if\s+(?:not\s+)?exists\s+)?\"?memory\"?\s*\.", re.IGNORECASE
 )
 
 
@@ -45,13 +51,18 @@ class Work:
 
 
 def written(session: Session, sql: str, *, plan: bool) -> Targets:
-    """What one statement will write, from its plan if that is asked for.
+    """What one statement will write, from its plan if that is asked for: where a catalog without a log is attached.
 
-    Raises `QueryError` for several statements, and for what changes the session.
+    Raises `QueryError` for several statements, for what changes the session, and for definitions that nobody watches.
     """
     kind = gate(session, sql, reads_only=False).kind
     if kind in _NOT_DATA:
         raise QueryError(f"{kind} changes the session, not data; see transaction() and open(attach=…)")
+    if not plan and kind in _DEFINITIONS and _IN_MEMORY.search(sql):
+        raise QueryError(
+            "the database memory is DuckDB's own: nobody would be told that a definition in it has changed, and it is"
+            " gone when the lake is opened again; define it in the lake, or in a DuckDB file that is attached"
+        )
     if not plan or kind not in _ROWS_ONLY:
         return Targets(anything=True, files=kind not in _ROWS_ONLY | _DEFINITIONS)
     found = reads(session.plan(sql), session.parse(sql))

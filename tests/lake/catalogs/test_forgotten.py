@@ -43,6 +43,7 @@ def test_what_is_taken_under_a_scan_is_known_in_the_words_of_sqlite() -> None:
     assert was_taken(hidden)
     assert table_of(hidden) is None  # and so nothing is attached again, under whoever reads
     assert was_taken(QueryError("Failed to read inlined data from DuckLake: Current transaction is aborted"))
+    assert was_taken(QueryError("Attempting to fetch from an unsuccessful query result"))
     assert not was_taken(QueryError("no such table: orders"))
     gone = "Failed to read inlined data from DuckLake: Table with name ducklake_inlined_data_6_5 does not exist!"
     assert not was_taken(QueryError(gone))
