@@ -275,6 +275,29 @@ def test_a_cut_stream_comes_back_and_resumes_after_the_last_event(tab: Any, site
     expect(tab.locator("#connection")).to_have_text("Live")
 
 
+def test_i7_after_a_stream_that_resumes_nothing_no_panel_counts_as_fresh_until_it_has_come(
+    tab: Any, site: Site
+) -> None:
+    """The server was started anew: what the page shows is of before, and what comes first is not beside it as one."""
+    live(tab, site)
+    site.send(datastar.anew(), patch("a", "first"), patch("b", "other"))
+    expect(tab.locator("[data-awaited]")).to_have_count(0)
+    expect(tab.locator("#connection")).to_have_text("Live")
+    site.cut()
+    site.last_event_id()
+    site.send(datastar.anew())
+    expect(tab.locator("#connection")).to_have_text("Catching up…")
+    expect(tab.locator(".panel[data-awaited]")).to_have_count(2)
+    site.send(patch("a", "of now"))
+    expect(tab.locator("#panel-a .body")).to_have_text("of now")
+    expect(tab.locator(".panel[data-awaited]")).to_have_attribute("id", "panel-b")
+    expect(tab.locator("#panel-b .body")).to_have_css("opacity", "0.5")
+    expect(tab.locator("#connection")).to_have_text("Catching up…")
+    site.send(patch("b", "other"))  # the same, and now of now
+    expect(tab.locator("#connection")).to_have_text("Live")
+    expect(tab.locator("#panel-b .body")).to_have_css("opacity", "1")
+
+
 def test_a_lost_connection_shows_and_the_page_comes_back_after_503(tab: Any, site: Site) -> None:
     live(tab, site)
     site.status = 503

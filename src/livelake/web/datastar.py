@@ -18,6 +18,7 @@ Mode = Literal["outer", "inner", "replace", "prepend", "append", "before", "afte
 _MODES = frozenset(get_args(Mode))
 
 TICK_EVENT = "livelake-tick"
+ANEW_EVENT = "livelake-anew"
 RELOAD = sse.frame(event="livelake-reload", data="")
 """The page is not what is served any more: `livelake.js` loads it again. Datastar's client takes no notice."""
 
@@ -68,3 +69,9 @@ def heartbeat(now: datetime) -> bytes:
     that hears nothing for 40 s reconnects.
     """
     return sse.comment("tick") + sse.frame(event=TICK_EVENT, data=str(round(now.timestamp() * 1000)))
+
+
+def anew() -> bytes:
+    """For a stream that resumes nothing: a ``livelake-anew``, after which the page counts no panel as fresh until it
+    comes. It is of another server, or from before the connection was lost for long."""
+    return sse.frame(event=ANEW_EVENT, data="all")

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from livelake.web.compress import accepts_gzip
-from livelake.web.datastar import heartbeat
+from livelake.web.datastar import anew, heartbeat
 from livelake.web.fanout import Broadcast, Edition
 from livelake.web.outlet import AsgiOutlet, Outlet, WireOutlet
 
@@ -187,7 +187,8 @@ class Stream:
     async def _open(self) -> None:
         """The first bytes, in the viewer's own task."""
         seen = self._broadcast.resume(self._last)
-        opening, self._in_step = self._edition.begin(seen, self._pulse.sign())
+        greeting = self._pulse.sign() if seen else self._pulse.sign() + anew()
+        opening, self._in_step = self._edition.begin(seen, greeting)
         self._seen = self._broadcast.number
         await self._outlet.open(opening[:_PART])
         await self._in_parts(opening[_PART:])

@@ -1,6 +1,7 @@
 // livelake's page client: one EventSource, Datastar's element patches, ages that count. It needs from
-// the server: datastar-patch-elements (with ids), and a livelake-tick, whose data is the server's clock in
-// milliseconds, first and then every 15 s. Comments are invisible here, so only events prove life.
+// the server: datastar-patch-elements (with ids), a livelake-tick, whose data is the server's clock in
+// milliseconds, first and then every 15 s (comments are invisible here, so only events prove life), and a
+// livelake-anew where nothing is resumed: each panel will come, and until then is of a connection that is gone.
 // window.livelake is for other scripts of the page: `follow` another stream, `morph` one element into another,
 // and `prepared`, functions that see what the server sent before it is put into the page.
 "use strict";
@@ -9,7 +10,7 @@
   const HIDDEN_MS = 5_000; // a hidden tab gives its connection back (six per origin over HTTP/1.1)
   const STEADY_MS = 5_000; // a stream that lived so long was a success: back-off starts over
   const LONGEST_WAIT_MS = 30_000;
-  const WORDS = { connecting: "Connecting…", live: "Live", lost: "Reconnecting…", paused: "Paused", refused: "No longer live. " };
+  const WORDS = { connecting: "Connecting…", live: "Live", behind: "Catching up…", lost: "Reconnecting…", paused: "Paused", refused: "No longer live. " };
   const signals = Object.create(null), prepared = [];
   let live = document.body.dataset.live, source = null, timer = 0, hideTimer = 0, attempts = 0, openedAt = 0, heardAt = 0, lastId = "", skewMs = 0;
 
@@ -40,10 +41,14 @@
     const on = (name, act) => source.addEventListener(name, (event) => {
       heardAt = Date.now();
       if (event.lastEventId) lastId = event.lastEventId;
-      show("live");
       act(event.data, event.lastEventId);
+      if (!document.querySelector(".panel[data-awaited]")) show("live");
+      else if (document.body.dataset.state !== "connecting") show("behind");
     });
     on("open", () => {});
+    on("livelake-anew", () => {
+      for (const panel of document.querySelectorAll(".panel")) panel.dataset.awaited = "";
+    });
     on("livelake-reload", () => location.reload()); // `serve --reload`: this page is not what is served any more
     on("livelake-tick", (data) => { skewMs = Number(data) - Date.now() || 0; countAges(); });
     on("datastar-patch-elements", (data, id) => {
