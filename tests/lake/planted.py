@@ -37,7 +37,7 @@ def planted(bug: str | None) -> Iterator[None]:
 
         put(Planner, "_snapshots", ahead)
     elif bug == "a compaction under a read is not looked for":
-        put(SnapshotLog, "compacted_since", lambda *_: False)
+        put(SnapshotLog, "moved_since", lambda *_: False)
     else:
         assert bug is None, bug
     try:

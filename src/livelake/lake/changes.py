@@ -41,6 +41,8 @@ class Commit:
     compacts: bool = False
     doubtful: frozenset[int] = frozenset()
     """Tables whose inlined deletes were flushed: their rows may be untouched; the change feed can tell."""
+    deletes: frozenset[int] = frozenset()
+    """Tables that got a file of deletes, which takes the place of an older one; with those of a flush."""
 
     @property
     def changes_nothing(self) -> bool:
@@ -112,4 +114,5 @@ def decode(snapshot: int, schema_version: int, changes_made: str | None) -> Comm
         created=frozenset(created),
         compacts=compacts,
         doubtful=frozenset(doubtful),
+        deletes=frozenset(deleted),
     )

@@ -26,7 +26,7 @@ from livelake.lake.stillness import Look
 from livelake.lake.travel import Travel, Trip
 from livelake.lake.watcher import Watcher
 
-_COMPACTION_RETRIES = 5
+_MOVE_RETRIES = 8
 _HEALINGS = 2
 _TORN_RETRIES = 3
 
@@ -104,9 +104,9 @@ class Computing:
     def _read_jointly(
         self, session: Session, at: Mapping[str, int], flight: Flight[Answer], question: Query
     ) -> Answer:
-        answer, heads = self._read(session, flight, question, {name: at[name] for name in self._counted()})
-        if self._was_compacted(session, heads) or self._watcher.files.is_torn(answer.footprint.files):
-            raise SourceError(f"the lake was compacted, or files were written, while {short(question.sql)} ran")
+        answer, trip = self._read(session, flight, question, {name: at[name] for name in self._counted()})
+        if self._has_moved(session, trip) or self._watcher.files.is_torn(answer.footprint.files):
+            raise SourceError(f"rows were moved, or files were written, while {short(question.sql)} ran")
         self._travel.check_there(session, question.as_of)
         return replace(answer, exact=True)
 
@@ -118,23 +118,26 @@ class Computing:
         logs = self._watcher.logs.items()
         return {name: log.look_at_file() for name, log in logs if isinstance(log, SnapshotLog)}
 
-    def _was_compacted(
-        self, session: Session, heads: Mapping[str, int], before: Mapping[str, Look | None] | None = None
-    ) -> bool:
-        looks = before or {}
-        logs = ((self._watcher.logs[name], at, looks.get(name)) for name, at in heads.items())
-        return any(log.compacted_since(session, at, look) for log, at, look in logs if isinstance(log, SnapshotLog))
+    def _has_moved(self, session: Session, trip: Trip, before: Mapping[str, Look | None] | None = None) -> bool:
+        """Whether rows that were read may have been moved meanwhile; ``before``: looks from before the transaction."""
+        for name, at in trip.heads.items():
+            log = self._watcher.logs[name]
+            if isinstance(log, SnapshotLog):
+                read = {(table.schema, table.table) for table in trip.reads.tables if table.catalog == name}
+                if log.moved_since(session, at, read, (before or {}).get(name)):
+                    return True
+        return False
 
     def _compute(self, session: Session, flight: Flight[Answer], question: Query) -> Answer:
         """The answer, on a worker's thread; read again if rows were moved, or files written, under it."""
         healed = torn = 0
-        for _ in range(_COMPACTION_RETRIES):
+        for _ in range(_MOVE_RETRIES):
             self._attached.check_files()
             renewals = self._attached.renewals()
             try:
                 counted, before = self._counted(), self._look_at_files()
                 with session.transaction(read_only=True):
-                    answer, heads = self._read(session, flight, question, counted)
+                    answer, trip = self._read(session, flight, question, counted)
             except UnkeepableError:
                 continue  # the engine knows better now
             except (QueryError, SourceError) as error:
@@ -143,22 +146,19 @@ class Computing:
                 healed += 1
                 session.refresh()  # everything may have been opened anew
                 continue
-            if self._was_compacted(session, heads, before):
+            if self._has_moved(session, trip, before):
                 continue
             if not self._watcher.files.is_torn(answer.footprint.files) or torn == _TORN_RETRIES:
                 # One that is written without a pause is torn each time, and its answer not kept.
                 self._travel.check_there(session, question.as_of)
                 return replace(answer, exact=not self._counts_writes)
             torn += 1
-        raise BusyError(f"the lake was compacted again and again while {short(question.sql)} ran; try again")
+        raise BusyError(f"rows were moved again and again while {short(question.sql)} ran; try again")
 
     def _read(
         self, session: Session, flight: Flight[Answer], question: Query, counted: Mapping[str, int]
-    ) -> tuple[Answer, Mapping[str, int]]:
-        """Pin, plan, narrow, run, within a transaction. ``counted``: from before it began.
-
-        Also the newest snapshots that the transaction saw, which the answer to a question about the past is not of.
-        """
+    ) -> tuple[Answer, Trip]:
+        """Pin, plan, narrow, run, within a transaction. ``counted``: from before it began."""
         trip = self.foresee(session, question, counted)
         self._attached.vouch(trip.reads)
         footprint, until = trip.footprint, trip.footprint.valid_until
@@ -172,7 +172,7 @@ class Computing:
         terms = question.terms
         caps = self._limits.caps(terms.max_rows, terms.max_result_bytes, guarded=terms.untrusted)
         data = session.read(trip.sql, question.parameters, caps, **renaming)
-        return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC)), trip.heads
+        return Answer(data, footprint, datetime.fromtimestamp(flight.slot.computed_at, UTC)), trip
 
     def foresee(self, session: Session, question: Query, counted: Mapping[str, int]) -> Trip:
         """What the question reads, and on what its answer depends if this transaction computes it."""

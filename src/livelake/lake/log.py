@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,19 +100,28 @@ class SnapshotLog:
         path = self.catalog.path
         return stillness.look(path) if path is not None and self.catalog.log is Log.SQLITE else None
 
-    def compacted_since(self, session: Session, snapshot: int, before: stillness.Look | None = None) -> bool:
-        """Whether rows were moved after ``snapshot``; asked when a read that was pinned to it has ended.
+    def moved_since(
+        self, session: Session, snapshot: int, read: Container[tuple[str, str]], before: stillness.Look | None = None
+    ) -> bool:
+        """Whether rows of what was ``read`` were moved after ``snapshot``; asked when a read pinned to it has ended.
 
         ``before``: how the file was before that transaction began.
 
-        Outside of DuckDB files a transaction that is pinned before a flush and reads after it silently misses the
-        rows that were moved (measured: 240 of 280): the catalog's own tables are not read at one state.
+        Outside of DuckDB files the catalog's own tables are not read at one state. A transaction that is pinned before
+        a flush and reads after it silently misses the rows that were moved (measured: 240 of 280). One beside a commit
+        that replaces a table's file of deletes brings back what the older one had deleted (8 of 203 such reads, with
+        DuckLake 1.0 alone; none of 996 beside other commits).
         """
         if self.catalog.log is Log.DUCKDB:
             return False
         if self.catalog.path is not None and stillness.is_still(self.catalog.path, before):
             return False
-        return any(decode(*row[:3]).compacts for row in self._select(session, snapshot + 1))
+        commits = (decode(*row[:3]) for row in self._select(session, snapshot + 1))
+        return any(commit.compacts or self._is_among(commit.deletes, read) for commit in commits)
+
+    def _is_among(self, tables: Iterable[int], read: Container[tuple[str, str]]) -> bool:
+        known = (self._names.by_id.get(each) for each in tables)
+        return any(names is None or any(name in read for name in names) for names in known)
 
     def schema_at(self, snapshot: int) -> int | None:
         """Which schema a snapshot has, as a number; None where the log as read so far does not say.
