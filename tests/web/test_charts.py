@@ -305,6 +305,47 @@ def test_decimals_stand_in_line_in_a_column_of_floats() -> None:
     assert [cell.text for cell in root.iter("td")] == ["3.14", "12.00", "0.50", "NaN", "∞"]
 
 
+EXACT = [Decimal("455.25"), Decimal("10.20"), None, Decimal("-0.00"), Decimal("1234567.00")]
+
+
+def test_exact_numbers_are_written_exactly_in_tables_and_as_values() -> None:
+    root = drawn({"mark": "table", "y": "n", "unit": "€"}, [{"n": value} for value in EXACT])
+    cells = [str(cell.text).replace("\u00a0", " ") for cell in root.iter("td")]
+    assert cells == ["455.25 €", "10.20 €", "—", "0.00 €", "1,234,567.00 €"]
+    assert words(drawn({"mark": "value"}, [{"n": Decimal("999.99"), "m": Decimal("10.25")}])) == "999.99 m 10.25"
+    large = Decimal("123456789012345678901234567890123456.78")
+    assert words(drawn({"mark": "value"}, [{"n": large}])) == f"{large:,}"
+
+
+def test_exact_percentages_are_not_rounded_up_to_all() -> None:
+    rows = [{"up": Decimal("99.99")}, {"up": Decimal("100.00")}]
+    root = drawn({"mark": "table", "format": "percent"}, rows)
+    assert [cell.text for cell in root.iter("td")] == ["99.99%", "100.00%"]
+    assert words(drawn({"mark": "value", "format": "percent"}, rows[:1])) == "99.99%"
+
+
+def test_exact_numbers_too_long_to_write_out_read_like_floats() -> None:
+    third = [Decimal(3).scaleb(-1) + Decimal("1e-30"), Decimal(12) + Decimal("1e-25")]
+    assert [Format()(value) for value in third] == ["0.3", "12"]
+    root = drawn({"mark": "table"}, [{"n": value} for value in third])
+    assert [cell.text for cell in root.iter("td")] == ["0.30", "12.00"]
+    assert Format()(Decimal("1e200")) == "1e200"
+
+
+@given(st.lists(st.decimals(-(10**9), 10**9, places=4), min_size=1), st.sampled_from([None, "percent"]))
+def test_no_digit_of_an_exact_column_is_lost(column: list[Decimal], name: str | None) -> None:
+    written = Format(name).aligned(column, exact=True)
+    assert [Decimal(written(value).replace(",", "").rstrip("%")) for value in column] == column
+
+
+def test_an_interval_is_written_as_a_duration_wherever_it_stands() -> None:
+    waited = {"waited": timedelta(seconds=3723), "before": timedelta(seconds=75)}
+    assert words(drawn({"mark": "value"}, [waited])) == "1 h 2 min before 1 min 15 s"
+    assert words(drawn({"mark": "value", "format": ",.0f"}, [{"waited": waited["waited"]}])) == "3,723"
+    lying = drawn({"mark": "bar", "x": "waited", "y": "name"}, [{"name": "a", **waited}])
+    assert "a: 1 h 2 min" in words(lying)
+
+
 @pytest.mark.parametrize(("value", "told"), [
     (None, "—"), (True, "true"), (b"\x01\xff", "0x01ff (2 bytes)"), (date(2024, 1, 5), "2024-01-05"),
     (datetime(2024, 1, 5, tzinfo=UTC), "2024-01-05"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from livelake.web.charts import svg, ticks, values
-from livelake.web.charts.data import Channels, Table, channels
+from livelake.web.charts.data import Channels, Table, channels, format_of
 from livelake.web.charts.formats import Format
 from livelake.web.charts.lines import natural
 from livelake.web.charts.spec import ChartSpec
@@ -42,7 +42,7 @@ def draw(spec: ChartSpec, table: Table) -> Markup:
     used = channels(spec, table)
     names, colors = _names(used), _colors(used)
     bars = _bars(used, names, colors)
-    written = Format(spec.format_of(used.y.name), spec.unit).aligned([bar.total for bar in bars])
+    written = format_of(spec, used.y, spec.unit).aligned([bar.total for bar in bars])
     most = MOST_LYING if used.is_horizontal else MOST_STANDING
     notes = [f"{most:,} of {len(bars):,} bars"] if len(bars) > most else []
     if len(colors) > svg.MOST_SERIES:

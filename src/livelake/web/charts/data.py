@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from livelake.web.charts.formats import Format
 from livelake.web.charts.spec import ChartSpec
 from livelake.web.charts.values import Kind, kind_of
 
@@ -47,6 +49,14 @@ class Table:
                 if name not in but and self[name].kind == kind:
                     return self[name]
         raise MissingColumnError(f"the chart needs a column of {' or '.join(kinds)} values; the query has none")
+
+
+def format_of(spec: ChartSpec, column: Column, unit: str | None = None) -> Format:
+    """How the numbers of `column` are written: as the spec says, and intervals as durations."""
+    name = spec.format_of(column.name)
+    if name is None and all(isinstance(value, timedelta) for value in column.values if value is not None):
+        name = "duration"
+    return Format(name, unit)
 
 
 @dataclass(frozen=True, slots=True)

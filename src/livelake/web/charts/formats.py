@@ -1,10 +1,13 @@
-"""Numbers as people read them: three or so significant digits, thousands apart, a unit. Pure and total."""
+"""Numbers as people read them: three or so significant digits, thousands apart, a unit. Pure and total.
+
+A `Decimal` is exact, and is written so, with all of its decimals; a timedelta is a duration.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 
 from livelake.web.charts import values
@@ -12,6 +15,7 @@ from livelake.web.charts import values
 NBSP = "\u00a0"
 _BIG = 1e15
 _SMALL = 1e-6
+_MOST_DIGITS, _MOST_PLACES = 38, 18  # of an exact number: before the point, and after it
 _SI = {-4: "p", -3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P", 6: "E"}
 _BYTES = {0: "B", 1: "kB", 2: "MB", 3: "GB", 4: "TB", 5: "PB", 6: "EB"}
 
@@ -29,13 +33,18 @@ class Format:
         drawable = values.number(value)
         if drawable is None or isinstance(value, bool):
             return values.text(value)
+        if self.name is None and isinstance(value, timedelta):
+            return duration(drawable)
         return self._number(drawable, value)
 
     def aligned(self, column: Sequence[object], *, exact: bool = False) -> Format:
         """The same with one count of decimals for all of `column`; `exact` keeps more of them, for tables."""
         if self.name not in (None, "percent"):
             return self
-        return replace(self, decimals=column_decimals(column, exact=exact and self.name is None))
+        decimals = _common_scale(column) if exact else None
+        if decimals is None:
+            decimals = column_decimals(column, exact=exact and self.name is None)
+        return replace(self, decimals=decimals)
 
     def tick(self, value: float, step: float) -> str:
         """A label on an axis whose labels are `step` apart: no more digits than tell them apart."""
@@ -54,12 +63,18 @@ class Format:
         if self.name == "duration":
             return duration(drawable)
         if self.name == "percent":
-            return f"{plain(drawable, self.decimals)}%"
+            return f"{self._plain(drawable, value)}%"
         if self.name is not None:
             return self._with_unit(_by_python(value, drawable, self.name))
         if self.decimals is None and isinstance(value, int):
             return self._with_unit(f"{value:,}")
-        return self._with_unit(plain(drawable, self.decimals))
+        return self._with_unit(self._plain(drawable, value))
+
+    def _plain(self, drawable: float, value: object) -> str:
+        scale = _scale(value) if isinstance(value, Decimal) else None
+        if scale is None:
+            return plain(drawable, self.decimals)
+        return _unsigned_zero(f"{value:,.{max(scale, self.decimals or 0)}f}")
 
     def _with_unit(self, written: str) -> str:
         if not self.unit:
@@ -81,7 +96,7 @@ def plain(value: float, decimals: int | None = None) -> str:
         written = f"{value:,.0f}"
     else:
         written = trimmed(f"{value:.{max(0, 2 - _exponent(value))}f}")
-    return written[1:] if written.startswith("-") and not written.strip("-0.,") else written
+    return _unsigned_zero(written)
 
 
 def duration(seconds: float) -> str:
@@ -115,8 +130,10 @@ def places(step: float) -> int:
 
 def column_decimals(column: Sequence[object], *, exact: bool) -> int | None:
     """One count of decimals for a column of floats, so that their points stand in line; None for others."""
-    sizes = [abs(value) for value in column if isinstance(value, float) and math.isfinite(value)]
-    if not sizes or any(isinstance(value, Decimal) for value in column):
+    # Exact numbers come here when they are too long to be written out.
+    inexact = [values.number(value) for value in column if isinstance(value, float | Decimal)]
+    sizes = [abs(value) for value in inexact if value is not None]
+    if not sizes:
         return None
     largest = max(sizes)
     if largest >= _BIG or all(size == int(size) for size in sizes):
@@ -129,6 +146,25 @@ def column_decimals(column: Sequence[object], *, exact: bool) -> int | None:
 def trimmed(written: str) -> str:
     """Without zeros after the point that say nothing."""
     return written.rstrip("0").rstrip(".") if "." in written else written
+
+
+def _scale(value: Decimal) -> int | None:
+    """The decimals of an exact number; None for one too long to be written out, and for what is no number."""
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or value.adjusted() >= _MOST_DIGITS or -exponent > _MOST_PLACES:
+        return None
+    return max(0, -exponent)
+
+
+def _common_scale(column: Sequence[object]) -> int | None:
+    """The most decimals of a column of exact numbers, which are those of its type; None for other columns."""
+    scales = [_scale(value) if isinstance(value, Decimal) else None for value in column if value is not None]
+    known = [scale for scale in scales if scale is not None]
+    return max(known) if known and len(known) == len(scales) else None
+
+
+def _unsigned_zero(written: str) -> str:
+    return written[1:] if written.startswith("-") and not written.strip("-0.,") else written
 
 
 def _exponent(value: float) -> int:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from operator import itemgetter
 
 from livelake.web.charts import svg, ticks, values
-from livelake.web.charts.data import Channels, Column, Table, channels
+from livelake.web.charts.data import Channels, Column, Table, channels, format_of
 from livelake.web.charts.formats import Format
 from livelake.web.charts.spec import ChartSpec
 from livelake.web.charts.ticks import Axis
@@ -40,7 +40,7 @@ def draw(spec: ChartSpec, table: Table) -> Markup:
     used = channels(spec, table)
     places, names = svg.x_positions(used.x.kind, used.x.values)
     series, notes = _series(used, places)
-    written = Format(spec.format_of(used.y.name), spec.unit)
+    written = format_of(spec, used.y, spec.unit)
     drawn = [place for one in series for place, y in one.points if y is not None]
     if not drawn:
         return svg.notes([f"Nothing to draw: {used.y.name} holds no numbers", *notes])
@@ -100,7 +100,7 @@ def draw_sparkline(spec: ChartSpec, table: Table) -> Markup:
         places, _ = svg.x_positions(table[spec.x].kind, table[spec.x].values)
         order = sorted((place, index) for index, place in enumerate(places) if place is not None)
         numbers = [numbers[index] for _, index in order]
-    written = Format(spec.format_of(y.name), spec.unit)
+    written = format_of(spec, y, spec.unit)
     last = next((value for value in reversed(numbers) if value is not None), None)
     return sparkline(f"{spec.title or y.name}: {written(last)}", numbers)
 

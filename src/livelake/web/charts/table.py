@@ -10,12 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 from livelake.web.charts import svg, values
-from livelake.web.charts.data import Column, Table
-from livelake.web.charts.formats import Format
+from livelake.web.charts.data import Column, Table, format_of
 from livelake.web.charts.spec import ChartSpec, TableView
 from livelake.web.html import EMPTY, Attribute, Element, Markup, h, join
 
@@ -162,6 +160,5 @@ def _writer(column: Column, spec: ChartSpec) -> Callable[[object], str]:
     name = spec.format_of(column.name)
     if column.kind != "number" or (name is None and _NAMES_A_THING.search(column.name)):
         return values.text
-    if name is None and all(isinstance(value, timedelta) for value in column.values if value is not None):
-        name = "duration"
-    return Format(name, spec.unit if column.name == spec.y else None).aligned(column.values, exact=True)
+    written = format_of(spec, column, spec.unit if column.name == spec.y else None)
+    return written.aligned(column.values, exact=True)
