@@ -5,55 +5,21 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, get_args
 from uuid import UUID
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from livelake.web.charts import ChartSpec, Mark, render, ticks, values
-from livelake.web.charts.formats import Format, duration
+from livelake.web.charts import ChartSpec, Mark, render, values
+from livelake.web.charts.formats import Format
 from livelake.web.charts.lines import natural
-from livelake.web.html import Markup
+from web.drawing import T0, drawn, parsed, times, words
 
 MARKS: tuple[Mark, ...] = get_args(Mark)
-OUR_ELEMENTS = "div p ul li i b span dl dt dd table thead tbody tr th td svg g line rect circle path text title"
-OUR_ATTRIBUTES = """class role aria-label width height viewBox preserveAspectRatio x x1 x2 y y1 y2 cx cy r rx d dx dy
-    text-anchor tabindex scope"""
-ELEMENTS, ATTRIBUTES = set(OUR_ELEMENTS.split()), set(OUR_ATTRIBUTES.split())
-T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-
-def parsed(markup: Markup) -> ElementTree.Element:
-    """As XML, with nothing in it that we do not write."""
-    root = ElementTree.fromstring(f"<root>{markup}</root>")
-    for element in root.iter():
-        assert element.tag in ELEMENTS | {"root"}, element.tag
-        assert set(element.attrib) <= ATTRIBUTES, element.attrib
-        for name in ("x", "y", "cx", "cy", "width", "height", "d", "x1", "y1"):
-            assert not re.search("nan|inf", element.get(name, "")), element.attrib
-    return root
-
-
-def drawn(spec: Mapping[str, Any], rows: list[dict[str, Any]], **more: Any) -> ElementTree.Element:
-    return parsed(
-        render(ChartSpec.parse(spec), [(name, "") for name in rows[0]] if rows else [("a", "")], rows, **more)
-    )
-
-
-def words(root: ElementTree.Element) -> str:
-    return " ".join(text.replace("\u00a0", " ") for text in root.itertext())
-
-
-def times(count: int, **columns: Any) -> list[dict[str, Any]]:
-    return [{"at": T0 + timedelta(seconds=i), **{k: make(i) for k, make in columns.items()}} for i in range(count)]
-
-
 # ---- arbitrary input
 
 ZONES = st.sampled_from(
@@ -377,82 +343,6 @@ def test_a_foreign_value_that_cannot_be_written_is_named() -> None:
             raise RuntimeError
 
     assert values.text(Broken()) == "(Broken)"
-
-
-# ---- formats and ticks
-
-
-@pytest.mark.parametrize(("name", "unit", "value", "told"), [
-    (None, None, 1234567, "1,234,567"), (None, None, 0.000123, "0.000123"), (None, None, 1e21, "1e21"),
-    (None, "°C", 21.5, "21.5°C"), (None, "days", 3, "3 days"), (None, None, -0.0, "0"),
-    ("bytes", None, 999_999, "1 MB"), ("bytes", "/s", 1_234_567, "1.23 MB/s"), ("bytes", "bytes/s", 0, "0 B/s"),
-    ("bytes", None, -2048, "-2.05 kB"), ("bytes", None, 1.5e24, "1,500,000 EB"),
-    ("percent", None, 42.25, "42.2%"), (".1%", None, 0.4225, "42.2%"), (",.2f", "€", 1234.5, "1,234.50 €"),
-    ("si", None, 0.0031, "3.1m"), ("si", "W", 45_600, "45.6k W"),
-    ("d", None, 3.7, "4"), ("d", None, 10**20, "1" + "0" * 20),
-    ("duration", None, 75, "1 min 15 s"), ("duration", None, timedelta(days=3, hours=4), "3 d 4 h"),
-    ("duration", None, 0.0125, "12.5 ms"), (None, None, math.nan, "NaN"), (None, None, Decimal("1.5"), "1.5"),
-])  # fmt: skip
-def test_numbers_read_well(name: str | None, unit: str | None, value: Any, told: str) -> None:
-    assert Format(name, unit)(value).replace("\u00a0", " ") == told
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_duration_is_short(seconds: float) -> None:
-    assert len(duration(seconds)) < 40
-
-
-ORDINARY = st.floats(-1e299, 1e299)
-
-
-@given(ORDINARY, ORDINARY)
-@example(0.0, 100.0)
-@example(1e16, 1e16 + 2)
-@example(0.1, 0.3)
-def test_ticks_are_few_ordered_and_around_the_data(first: float, second: float) -> None:
-    low, high = min(first, second), max(first, second)
-    axis = ticks.numbers(low, high)
-    assert 1 <= len(axis.places) <= 13
-    assert list(axis.places) == sorted(axis.places)
-    assert axis.low < axis.high
-    slack = (axis.high - axis.low) * 1e-6
-    assert axis.low <= low + slack
-    assert axis.high >= high - slack
-
-
-def test_round_numbers_are_chosen() -> None:
-    assert ticks.numbers(0, 97).places == (0, 25, 50, 75, 100)
-    assert ticks.numbers(0, 10).places == (0, 2, 4, 6, 8, 10)
-    assert ticks.numbers(-3, 7).places == (-4, -2, 0, 2, 4, 6, 8)
-
-
-@given(st.datetimes(timezones=ZONES), st.floats(0, 3e11), ZONES)
-def test_time_ticks_lie_inside_and_have_labels(start: datetime, span: float, zone: timezone) -> None:
-    low = values.moment(start)
-    assert low is not None
-    axis = ticks.moments(low, low + span, zone)
-    assert len(axis.places) <= 12
-    assert all(axis.low - 1e-6 <= place <= axis.high + 1e-6 for place in axis.places)
-    assert all(ticks.moment_label(place, axis.step, zone) for place in axis.places)
-
-
-@pytest.mark.parametrize(("span", "labels"), [
-    (300, ["12:00", "12:01", "12:02", "12:03", "12:04", "12:05"]),
-    (30, ["12:00:00", "12:00:05", "12:00:10", "12:00:15", "12:00:20", "12:00:25", "12:00:30"]),
-    (86_400, ["12:00", "18:00", "Mar 2", "06:00", "12:00"]),
-    (86_400 * 365, ["Apr", "Jul", "Oct", "2027"]),
-])  # fmt: skip
-def test_time_labels_say_what_changes(span: int, labels: list[str]) -> None:
-    axis = ticks.moments(T0.timestamp(), T0.timestamp() + span, UTC)
-    assert [ticks.moment_label(place, axis.step, UTC) for place in axis.places] == labels
-
-
-def test_labels_are_in_the_zone_of_the_data() -> None:
-    zone = timezone(timedelta(hours=5, minutes=30))
-    rows = [{"at": (T0 + timedelta(hours=i)).astimezone(zone), "n": i} for i in range(25)]
-    root = drawn({"mark": "line", "x": "at", "y": "n"}, rows)
-    labels = [str(one.text) for one in root.iter("text") if one.get("dy") == "18"]
-    assert labels == ["18:00", "Mar 2", "06:00", "12:00"]
 
 
 @given(st.text(alphabet=string.ascii_letters + string.digits + "٣²"), st.text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from livelake.web.charts import svg, ticks, values
+from livelake.web.charts import labels, svg, ticks, values
 from livelake.web.charts.data import Channels, Table, channels, format_of
 from livelake.web.charts.formats import Format
 from livelake.web.charts.lines import natural
@@ -65,7 +65,10 @@ def _names(used: Channels) -> list[str]:
     zone = values.zone_of(used.x.values)
     known = [at for at in moments if at is not None]
     step = ticks.moments(min(known), max(known), zone, count=max(2, len(known))).step if known else 1.0
-    return [ticks.moment_label(at, step, zone) if at is not None else "—" for at in moments]
+    # Longer than a day, each clock time needs its day; longer than most of a year, each day or month its year.
+    is_long = bool(known) and max(known) - min(known) >= (86_400 if step < 86_400 else 330 * 86_400)
+    write = ticks.full_label if is_long else ticks.moment_label
+    return [write(at, step, zone) if at is not None else "—" for at in moments]
 
 
 def _colors(used: Channels) -> dict[str, int]:
@@ -158,15 +161,9 @@ def _standing(bars: Sequence[Bar], low: float, high: float, label: str, written:
 
 
 def _bar_labels(bars: Sequence[Bar]) -> list[tuple[float, str]]:
-    """As many names as fit a panel of usual width, each cut to its share of it."""
-    longest = max((len(bar.name) for bar in bars), default=1)
-    fitting = max(2, 72 // (min(longest, 14) + 2))
-    every = max(1, -(-len(bars) // fitting))
-    return [
-        ((index + 0.5) / len(bars), svg.shortened(bar.name, 14))
-        for index, bar in enumerate(bars)
-        if index % every == 0
-    ]
+    """As many names as fit a wide panel, none of them long."""
+    named = [((index + 0.5) / len(bars), svg.shortened(bar.name, 14)) for index, bar in enumerate(bars)]
+    return named[:: labels.spacing(named)]
 
 
 def _breakdown(bar: Bar, written: Format) -> list[str]:

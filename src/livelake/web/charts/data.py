@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +12,8 @@ from livelake.web.charts.formats import Format
 from livelake.web.charts.spec import ChartSpec
 from livelake.web.charts.values import Kind, kind_of
 
+_NAMES_THINGS = re.compile(r"(^|_)(p?id|year|port|code|zip)$", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -19,6 +22,11 @@ class Column:
     name: str
     kind: Kind
     values: list[Any]
+
+    @property
+    def names_things(self) -> bool:
+        """Whether its numbers are names: nobody counts with a year or a process, so their digits stay together."""
+        return _NAMES_THINGS.search(self.name) is not None
 
 
 class MissingColumnError(ValueError):

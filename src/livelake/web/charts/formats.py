@@ -12,6 +12,10 @@ from decimal import Decimal
 
 from livelake.web.charts import values
 
+MOST_OF_TICK = 18
+"""Characters of a label on an axis; a unit that makes it longer is left out."""
+
+_COMFORTABLE = 13  # characters of a label, beyond which a shorter notation is taken: 1,000,000,000 is still plain
 NBSP = "\u00a0"
 _BIG = 1e15
 _SMALL = 1e-6
@@ -46,8 +50,26 @@ class Format:
             decimals = column_decimals(column, exact=exact and self.name is None)
         return replace(self, decimals=decimals)
 
-    def tick(self, value: float, step: float) -> str:
-        """A label on an axis whose labels are `step` apart: no more digits than tell them apart."""
+    def ticks(self, places: Sequence[float], step: float) -> list[str]:
+        """The labels of an axis, `step` apart: all in one notation, with no more digits than tell them apart."""
+        written = [self._tick(place, step) for place in places]
+        longest = max(map(len, written), default=0)
+        if self.name in (None, "percent") and places:
+            sizes = [abs(place) for place in places if place]
+            short = [self._scientific(place, step) for place in places]
+            if any(not _SMALL <= size < _BIG for size in sizes) or max(map(len, short)) < longest > _COMFORTABLE:
+                written, longest = short, max(map(len, short))
+        if self.unit and longest > MOST_OF_TICK:
+            return replace(self, unit=None).ticks(places, step)
+        return written
+
+    def _scientific(self, value: float, step: float) -> str:
+        digits = max(0, _exponent(value) - _exponent(step) + (f"{step:.1e}"[2] != "0"))
+        mantissa, _, exponent = f"{value:.{min(digits, 16)}e}".partition("e")
+        written = trimmed(mantissa) + (f"e{int(exponent)}" if int(exponent) else "")
+        return f"{written}%" if self.name == "percent" else self._with_unit(written)
+
+    def _tick(self, value: float, step: float) -> str:
         if value == 0 and self.name in ("bytes", "si", "duration"):
             return "0"
         if self.name in ("bytes", "si"):

@@ -47,7 +47,7 @@ def draw(spec: ChartSpec, table: Table) -> Markup:
     # Dots need room to their sides; a line may touch the edge.
     aside = (max(drawn) - min(drawn)) * 0.03 if spec.mark == "point" else 0.0
     ends = min(drawn) - aside, max(drawn) + aside
-    x, labels, place_text = svg.x_scale(used.x.kind, *ends, names, values.zone_of(used.x.values))
+    x, labels, place_text = svg.x_scale(used.x, *ends, names)
     spans = _stacked(series) if spec.stack and spec.mark == "area" else None
     heights = [y for one in series for _, y in one.points if y is not None]
     if spans:
@@ -62,9 +62,7 @@ def draw(spec: ChartSpec, table: Table) -> Markup:
     else:
         shapes = svg.stretched(*_paths(series, x, y, is_area=spec.mark == "area"))
     hover = join([]) if spec.mark == "point" else _hover(series, x, place_text, written)
-    picture = svg.drawing(
-        _label(spec, used, series, written), f"axes {room}", rules, svg.x_axis(labels), shapes, hover
-    )
+    picture = svg.drawing(_label(spec, used, series, written), f"axes {room}", rules, labels, shapes, hover)
     told = written.aligned([one.last for one in series])
     key = [(index, one.name, told(one.last)) for index, one in enumerate(series)] if used.color else []
     return join([svg.legend(key), picture, svg.notes(notes)])

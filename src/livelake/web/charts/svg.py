@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 
+from livelake.web.charts import labels as along
 from livelake.web.charts import ticks, values
-from livelake.web.charts.formats import Format
+from livelake.web.charts.data import Column
+from livelake.web.charts.formats import MOST_OF_TICK, Format
 from livelake.web.charts.ticks import Axis
 from livelake.web.html import EMPTY, Element, Markup, h, join
 
 WIDTH, HEIGHT = 2000, 1000
 MOST_SERIES = 16
-NARROW, WIDE = 4, 10  # characters of an axis label that CSS leaves room for
+NARROW, WIDE = 4, MOST_OF_TICK  # characters of an axis label that CSS leaves room for
 
 _RULE = Element("g", {"class": "rules"})
 _LEGEND = Element("ul", {"class": "legend"})
@@ -50,26 +52,24 @@ def stretched(*paths: Markup) -> Markup:
 
 def y_axis(axis: Axis, written: Format) -> tuple[str, Markup]:
     """The class that makes room for the labels, and the rules across with a label each."""
-    labels = [written.tick(tick, axis.step) for tick in axis.places]
+    labels = written.ticks(axis.places, axis.step)
     width = min(max([NARROW, *map(len, labels)]), WIDE)
     parts = []
     for tick, label in zip(axis.places, labels, strict=True):
         y = percent(1 - axis.at(tick))
         kind = "rule zero" if tick == 0 else "rule"
         parts.append(h("line", {"class": kind, "x1": "0", "x2": "100%", "y1": y, "y2": y}))
-        shown = label if len(label) <= WIDE else label[: WIDE - 1] + "…"
-        parts.append(h("text", {"class": "tick", "x": "0", "dx": -8, "y": y, "dy": 4, "text-anchor": "end"}, shown))
+        place: dict[str, str | int] = {"class": "tick", "x": "0", "dx": -8, "y": y, "dy": 4}
+        parts.append(h("text", {**place, "text-anchor": "end"}, shortened(label, WIDE)))
     return f"y{width}", _RULE(*parts)
 
 
-def x_axis(labels: Sequence[tuple[float, str]]) -> Markup:
-    """Labels under the drawing at their share of its width; CSS drops every other one where it is narrow."""
+def x_axis(labels: Sequence[along.Label], start: int = 0) -> Markup:
+    """Labels under the drawing at their share of its width; of those that do not fit, that at `start` stays."""
     parts = []
-    for index, (share, label) in enumerate(labels):
-        anchor = "start" if share < 0.03 else "end" if share > 0.97 else "middle"
-        kind = "tick alt" if index % 2 else "tick"
+    for (share, label), kind in along.shown(labels, start):
         place: dict[str, str | int] = {"class": kind, "x": percent(share), "y": "100%", "dy": 18}
-        parts.append(h("text", {**place, "text-anchor": anchor}, label))
+        parts.append(h("text", {**place, "text-anchor": along.anchor(share)}, label))
     return h("g", {}, *parts)
 
 
@@ -100,21 +100,31 @@ def x_positions(column_kind: values.Kind, column: Sequence[object]) -> tuple[lis
 
 
 def x_scale(
-    kind: values.Kind, low: float, high: float, names: Sequence[str], zone: tzinfo
-) -> tuple[Axis, list[tuple[float, str]], Callable[[float], str]]:
-    """The axis along x, its labels, and how a place on it is written in a tooltip."""
-    if kind == "time":
-        axis = ticks.moments(low, high, zone)
-        shown = [(axis.at(at), ticks.moment_label(at, axis.step, zone)) for at in axis.places]
-        return axis, shown, lambda at: _moment_text(at, zone)
-    if kind == "number":
-        axis = ticks.within(low, high)
-        plain = Format()
-        return axis, [(axis.at(at), plain.tick(at, axis.step)) for at in axis.places], plain
+    column: Column, low: float, high: float, names: Sequence[str]
+) -> tuple[Axis, Markup, Callable[[float], str]]:
+    """The axis along x, its labels as they are drawn, and how a place on it is written in a tooltip."""
+    if column.kind == "time":
+        return _time_scale(low, high, values.zone_of(column.values))
+    if column.kind == "number":
+        names_things = column.names_things and all(type(value) in (int, type(None)) for value in column.values)
+        axis = ticks.wholes(low, high) if names_things else ticks.within(low, high)
+        written = Format("d") if names_things else Format()
+        labels = written.ticks(axis.places, axis.step)
+        return axis, x_axis([(axis.at(at), label) for at, label in zip(axis.places, labels, strict=True)]), written
     axis = Axis(low, high, 1, ()) if high > low else Axis(low - 1, high + 1, 1, ())
     every = max(1, -(-len(names) // 6))
     shown = [(axis.at(i), shortened(names[i], 16)) for i in range(0, len(names), every)]
-    return axis, shown, lambda at: names[int(at)]
+    return axis, x_axis(shown), lambda at: names[int(at)]
+
+
+def _time_scale(low: float, high: float, zone: tzinfo) -> tuple[Axis, Markup, Callable[[float], str]]:
+    axis = ticks.moments(low, high, zone)
+    if axis.places == (low,):
+        labels, start = [_moment_text(low, zone)], 0
+    else:
+        labels, start = ticks.moment_labels(axis, zone)
+    placed = [(axis.at(at), label) for at, label in zip(axis.places, labels, strict=True)]
+    return axis, x_axis(placed, start), lambda at: _moment_text(at, zone)
 
 
 def shortened(label: str, longest: int) -> str:

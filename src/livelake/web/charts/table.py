@@ -7,7 +7,6 @@ it where it stands; a larger one is sorted and paged here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,9 +21,6 @@ FORM = "controls"
 
 # Fewer rows are seen at a glance.
 _WORTH_COUNTING = 10
-
-# 2024 is a year and 32557 a process: nobody counts with them, so their digits stay together.
-_NAMES_A_THING = re.compile(r"(^|_)(p?id|year|port|code|zip)$", re.IGNORECASE)
 
 _CELL = Element("td", {})
 _NUMBER = Element("td", {"class": "num"})
@@ -158,7 +154,7 @@ def _cells(column: Column, spec: ChartSpec) -> list[Markup]:
 
 def _writer(column: Column, spec: ChartSpec) -> Callable[[object], str]:
     name = spec.format_of(column.name)
-    if column.kind != "number" or (name is None and _NAMES_A_THING.search(column.name)):
+    if column.kind != "number" or (name is None and column.names_things):
         return values.text
     written = format_of(spec, column, spec.unit if column.name == spec.y else None)
     return written.aligned(column.values, exact=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -47,10 +47,18 @@ def within(low: float, high: float, *, count: int = 6) -> Axis:
     return Axis(low, high, step, tuple(i * step for i in range(first, first + _MOST) if i * step <= high))
 
 
+def wholes(low: float, high: float) -> Axis:
+    """Whole numbers alone, such as years; a single one stands in the middle."""
+    if high - low < 1:
+        low, high = low - 1, high + 1
+    axis = within(low, high)
+    return replace(axis, places=tuple(place for place in axis.places if place == round(place)))
+
+
 def moments(low: float, high: float, zone: tzinfo, *, count: int = 6) -> Axis:
-    """Seconds since 1970, with ticks on round clock or calendar times of `zone`."""
+    """Seconds since 1970, with ticks on round clock or calendar times of `zone`, or on the only one."""
     if high - low < 1e-3:
-        low, high = low - 30, high + 30
+        return Axis(low - 30, low + 30, 1, (low,))
     rough = (high - low) / count
     if rough < 0.5:
         return within(low, high, count=count)
@@ -77,6 +85,34 @@ def moment_label(seconds: float, step: float, zone: tzinfo) -> str:
     if step < 28 * _DAY:
         return f"{then:%b} {then.day}"
     return f"{then:%b}" if step < 365 * _DAY and then.month != 1 else f"{then.year}"
+
+
+def moment_labels(axis: Axis, zone: tzinfo) -> tuple[list[str], int]:
+    """The ticks' labels, and which of them tells the day or year that the others leave out: hide that last."""
+    labels = [moment_label(at, axis.step, zone) for at in axis.places]
+    if not labels or not 1 <= axis.step < 365 * _DAY or _DAY <= axis.step < 28 * _DAY:
+        return labels, 0
+    moments = [at_zone(at, zone) for at in axis.places]
+    if axis.step < _DAY:
+        days = [index for index, then in enumerate(moments) if then and (then.hour, then.minute) == (0, 0)]
+        return labels, days[0] if days else 0
+    years = [index for index, then in enumerate(moments) if then and then.month == 1]
+    if not years:
+        labels[0] = full_label(axis.places[0], axis.step, zone)
+    return labels, years[0] if years else 0
+
+
+def full_label(seconds: float, step: float, zone: tzinfo) -> str:
+    """A moment as it reads without its neighbours: the month with its year, the clock with its day."""
+    then = at_zone(seconds, zone)
+    if then is None:
+        return "—"
+    if step < _DAY:
+        clock = f"{then:%H:%M:%S}" if step < _MINUTE else f"{then:%H:%M}"
+        return f"{then:%b} {then.day} {clock}"
+    if step < 28 * _DAY:
+        return f"{then:%b} {then.day}, {then.year}"
+    return f"{then:%b} {then.year}" if step < 365 * _DAY else f"{then.year}"
 
 
 def at_zone(seconds: float, zone: tzinfo) -> datetime | None:
