@@ -202,9 +202,8 @@ def test_more_than_sixteen_series_are_counted_aloud() -> None:
 def test_what_is_no_number_is_a_gap() -> None:
     ys = [1, 2, None, math.nan, math.inf, 3, None, 4]
     root = drawn({"mark": "line", "x": "at", "y": "n"}, times(8, n=lambda i: ys[i]))
-    path = next(root.iter("path")).get("d", "")
-    assert path.count("M") == 3
-    assert path.count("h0") == 2  # lone points are dots
+    line, lone = ((path.get("class"), path.get("d", "").count("M")) for path in root.iter("path"))
+    assert (line, lone) == (("line c0", 1), ("lone c0", 2))  # lone points are dots
 
 
 def test_a_long_line_is_thinned_and_keeps_its_spike() -> None:
@@ -212,6 +211,12 @@ def test_a_long_line_is_thinned_and_keeps_its_spike() -> None:
     path = next(root.iter("path")).get("d", "")
     assert path.count("L") < 700
     assert ",0L" in path
+
+
+@pytest.mark.parametrize("spec", [{"mark": "line"}, {"mark": "area"}, {"mark": "area", "stack": True}])
+def test_a_line_of_one_point_is_a_dot(spec: dict[str, Any]) -> None:
+    root = drawn({**spec, "x": "at", "y": "n"}, times(1, n=lambda _: 5))
+    assert [path.get("class") for path in root.iter("path")][-1] == "lone c0"
 
 
 def test_areas_stack_to_their_sum() -> None:

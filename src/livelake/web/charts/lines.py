@@ -58,7 +58,7 @@ def draw(spec: ChartSpec, table: Table) -> Markup:
         shapes, dropped = _dots(series, x, y, place_text, written)
         notes += dropped
     elif spans:
-        shapes = svg.stretched(*[_band(index, span, x, y) for index, span in enumerate(spans)])
+        shapes = svg.stretched(*[part for index, span in enumerate(spans) for part in _band(index, span, x, y)])
     else:
         shapes = svg.stretched(*_paths(series, x, y, is_area=spec.mark == "area"))
     hover = join([]) if spec.mark == "point" else _hover(series, x, place_text, written)
@@ -148,10 +148,18 @@ def _paths(series: Sequence[Series], x: Axis, y: Axis, *, is_area: bool) -> list
         if is_area:
             closed = "".join([f"M{run[0][0]},{base}L{_joined(run)}L{run[-1][0]},{base}Z" for run in runs])
             parts.append(h("path", {"class": f"area c{index}", "d": closed}))
-        # A run of one point gets a stroke of no length: its round cap is a dot.
-        line = "".join([f"M{_joined(run)}" + ("h0" if len(run) == 1 else "") for run in runs])
-        parts.append(h("path", {"class": f"line c{index}", "d": line}))
+        line = "".join([f"M{_joined(run)}" for run in runs if len(run) > 1])
+        if line:
+            parts.append(h("path", {"class": f"line c{index}", "d": line}))
+        parts += _lone(index, [run[0] for run in runs if len(run) == 1])
     return parts
+
+
+def _lone(index: int, points: Sequence[tuple[int, int]]) -> list[Markup]:
+    """Points without neighbours: strokes of no length, whose round caps are dots."""
+    if not points:
+        return []
+    return [h("path", {"class": f"lone c{index}", "d": "".join([f"M{across},{down}h0" for across, down in points])})]
 
 
 def _joined(run: Sequence[tuple[int, int]]) -> str:
@@ -203,10 +211,11 @@ def _stacked(series: Sequence[Series]) -> list[list[tuple[float, float, float]]]
     return spans
 
 
-def _band(index: int, span: Sequence[tuple[float, float, float]], x: Axis, y: Axis) -> Markup:
+def _band(index: int, span: Sequence[tuple[float, float, float]], x: Axis, y: Axis) -> list[Markup]:
     above = _runs([(place, top) for place, _, top in span], x, y)[0]
     below = _runs([(place, bottom) for place, bottom, _ in reversed(span)], x, y)[0]
-    return h("path", {"class": f"area solid c{index}", "d": f"M{_joined(above)}L{_joined(below)}Z"})
+    band = h("path", {"class": f"area solid c{index}", "d": f"M{_joined(above)}L{_joined(below)}Z"})
+    return [band, *_lone(index, above if len(above) == 1 else [])]
 
 
 def _dots(
