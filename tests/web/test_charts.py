@@ -176,6 +176,14 @@ def test_bars_beyond_the_most_are_counted_aloud() -> None:
     assert "50 of 300 bars" in words(root)
 
 
+def test_a_number_too_large_to_draw_is_told_beside_its_bar_and_null_is_a_dash() -> None:
+    rows = [{"name": "a", "n": -4e300}, {"name": "b", "n": None}, {"name": "c", "n": 2.0}]
+    lying = drawn({"mark": "bar", "x": "n", "y": "name"}, rows)
+    assert [one.text for one in lying.iter("text") if one.get("class") == "number"] == ["-4e+300", "—", "2"]
+    standing = drawn({"mark": "bar", "x": "name", "y": "n"}, rows)
+    assert "Cannot be drawn: a: -4e+300" in words(standing)
+
+
 # ---- lines
 
 

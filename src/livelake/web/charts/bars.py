@@ -30,11 +30,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar and its parts; `total` is their sum, or None when it has no number at all."""
+    """A bar and its parts; `total` is their sum, or None when nothing of it can be drawn: `else_said` is its text."""
 
     name: str
     parts: list[Part]
     total: float | None
+    else_said: str
 
 
 def draw(spec: ChartSpec, table: Table) -> Markup:
@@ -48,6 +49,9 @@ def draw(spec: ChartSpec, table: Table) -> Markup:
     if len(colors) > svg.MOST_SERIES:
         notes.append(f"colours repeat after {svg.MOST_SERIES} of {len(colors):,} series")
     bars = bars[:most]
+    if not used.is_horizontal:  # where no number stands beside the bar
+        undrawn = [f"{bar.name}: {bar.else_said}" for bar in bars if bar.total is None and bar.else_said != "—"]
+        notes += [f"Cannot be drawn: {', '.join(undrawn[:3])}{'…' if undrawn[3:] else ''}"] if undrawn else []
     label = _label(spec, used, bars, written)
     ends = [end for bar in bars for part in bar.parts for end in (part.start, part.end)] or [0.0]
     low, high = min(0.0, *ends), max(0.0, *ends)
@@ -80,19 +84,22 @@ def _colors(used: Channels) -> dict[str, int]:
 
 def _bars(used: Channels, names: Sequence[str], colors: dict[str, int]) -> list[Bar]:
     """Bars in the order of the rows. Positive parts pile up from zero, negative ones hang down from it."""
-    piles: dict[object, tuple[str, dict[str, float]]] = {}
+    piles: dict[str, tuple[str, dict[str, float]]] = {}
+    beyond: dict[str, str] = {}  # what is there and is no number of a size that can be drawn
     for index, (key, value) in enumerate(zip(used.x.values, used.y.values, strict=True)):
         # Two days of different months may share a label: bars are told apart by value, not by label.
-        place: object = values.text(key, longest=120)
+        place = values.text(key, longest=120)
         _, pile = piles.setdefault(place, (names[index], {}))
         amount = values.number(value)
         if amount is not None:
             series = values.text(used.color.values[index], longest=60) if used.color else used.y.name
             pile[series] = max(-1e300, min(1e300, pile.get(series, 0.0) + amount))
-    return [_bar(name, pile, colors) for name, pile in piles.values()]
+        elif value is not None:
+            beyond.setdefault(place, values.text(value, longest=24))
+    return [_bar(name, pile, colors, beyond.get(place, "—")) for place, (name, pile) in piles.items()]
 
 
-def _bar(name: str, pile: dict[str, float], colors: dict[str, int]) -> Bar:
+def _bar(name: str, pile: dict[str, float], colors: dict[str, int], else_said: str) -> Bar:
     above = below = 0.0
     parts = []
     for series, amount in sorted(pile.items(), key=lambda item: colors[item[0]]):
@@ -100,7 +107,7 @@ def _bar(name: str, pile: dict[str, float], colors: dict[str, int]) -> Bar:
         end = max(-1e300, min(1e300, start + amount))
         above, below = (end, below) if amount >= 0 else (above, end)
         parts.append(Part(colors[series] % svg.MOST_SERIES, series, amount, start, end))
-    return Bar(name, parts, max(-1e300, min(1e300, sum(pile.values()))) if pile else None)
+    return Bar(name, parts, max(-1e300, min(1e300, sum(pile.values()))) if pile else None, else_said)
 
 
 def _lying(bars: Sequence[Bar], low: float, high: float, label: str, written: Format) -> Markup:
@@ -109,7 +116,7 @@ def _lying(bars: Sequence[Bar], low: float, high: float, label: str, written: Fo
     parts: list[Markup] = []
     for index, bar in enumerate(bars):
         top = index * ROW
-        told = written(bar.total) if bar.total is not None else "—"
+        told = written(bar.total) if bar.total is not None else bar.else_said
         shapes = [_lying_part(part, axis, top) for part in bar.parts]
         middle = top + ROW // 2
         name = h("text", {"class": "name", "x": 10, "y": "50%", "dy": 5}, bar.name)
