@@ -119,7 +119,7 @@ class Computing:
         return {name: log.look_at_file() for name, log in logs if isinstance(log, SnapshotLog)}
 
     def _has_moved(self, session: Session, trip: Trip, before: Mapping[str, Look | None] | None = None) -> bool:
-        """Whether rows that were read may have been moved meanwhile; ``before``: looks from before the transaction."""
+        """Whether rows that were read may have been moved; ``before``: looks from before the transaction."""
         for name, at in trip.heads.items():
             log = self._watcher.logs[name]
             if isinstance(log, SnapshotLog):

@@ -107,10 +107,10 @@ class SnapshotLog:
 
         ``before``: how the file was before that transaction began.
 
-        Outside of DuckDB files the catalog's own tables are not read at one state. A transaction that is pinned before
-        a flush and reads after it silently misses the rows that were moved (measured: 240 of 280). One beside a commit
-        that replaces a table's file of deletes brings back what the older one had deleted (8 of 203 such reads, with
-        DuckLake 1.0 alone; none of 996 beside other commits).
+        Outside of DuckDB files the catalog's own tables are not read at one state. A transaction that is pinned
+        before a flush and reads after it silently misses the rows that were moved (measured: 240 of 280). One beside
+        a commit that replaces a table's file of deletes brings back what the older one had deleted (8 of 203 such
+        reads, with DuckLake 1.0 alone; none of 996 beside other commits).
         """
         if self.catalog.log is Log.DUCKDB:
             return False
