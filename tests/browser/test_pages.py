@@ -43,6 +43,11 @@ SELECT n, n % 7 AS rest FROM shop.main.many ORDER BY n""",
 params.since = { type = "date", min = 2024-01-01 }
 ---*/
 SELECT $since::DATE AS since""",
+    "large/lots.sql": """/*---
+chart = { mark = "table", page_size = 10 }
+params.below = { type = "integer", default = 35, min = 0, max = 100 }
+---*/
+SELECT n FROM shop.main.many WHERE n < $below ORDER BY n""",
 }
 TABLES = [
     "CREATE TABLE orders AS SELECT * FROM (VALUES ('east', 10), ('east', 5), ('west', 7)) t(region, amount)",
@@ -181,6 +186,36 @@ def test_a_value_that_cannot_be_is_told_at_its_control_and_nothing_is_lost(tab: 
     expect(tab).to_have_url(shop.url + "d/shop?region=west&least=6&most=99")
     expect(tab.locator("#control-most-said")).to_be_hidden()
     expect(tab.locator("#control-least")).not_to_have_attribute("aria-invalid", "true")
+
+
+def test_enter_in_a_control_sorts_no_table(calm: Any, shop: Shop) -> None:
+    live(calm, shop.url + "d/shop")
+    for least, shown in (("6", "10"), ("5", "15"), ("6", "10")):
+        calm.fill("#control-least", least)
+        calm.press("#control-least", "Enter")
+        expect(total(calm)).to_have_text(shown)
+        calm.press("#control-least", "Enter")  # nothing is new, and nothing is pressed either
+        expect(calm.locator("#panel-few th[aria-sort]")).to_have_count(0)
+        expect(calm.locator(ROWS)).to_have_text(["b", "C", "a", "d"])
+        expect(calm).to_have_url(shop.url + f"d/shop?least={least}")
+    assert calm.evaluate("window.same") is True
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+def test_enter_in_a_control_keeps_the_order_that_the_server_gives_a_large_table(
+    browser: Any, shop: Shop, scripts: bool
+) -> None:
+    context = browser.new_context(java_script_enabled=scripts)
+    try:
+        page = context.new_page()
+        page.goto(shop.url + "d/large?below=30&lots.sort=-n")
+        expect(page.locator("#panel-lots td").first).to_have_text("29")
+        page.fill("#control-below", "20")
+        page.press("#control-below", "Enter")
+        expect(page.locator("#panel-lots td").first).to_have_text("19")
+        expect(page).to_have_url(shop.url + "d/large?below=20&lots.sort=-n")
+    finally:
+        context.close()
 
 
 def test_a_link_with_a_bad_value_can_be_mended_on_the_page(tab: Any, shop: Shop) -> None:

@@ -21,6 +21,9 @@ from livelake.web.parameters import LONGEST_TEXT, Parameter, spelled
 MOST_OFFERS = 1_000
 _MOST_IN_A_LIST = 100
 """More are searched by typing."""
+# What Enter in a control presses: the first button of the form, which would be a table's head. Not `hidden`: WebKit
+# presses only what it lays out.
+_ENTERED = h("button", {"type": "submit", "class": "unseen", "tabindex": -1, "aria-hidden": "true"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ def controls(asked: Asked, offers: Mapping[str, Offers]) -> Markup:
         buttons.append(h("a", {"class": "reset", "href": "?", "hidden": not (is_changed or strays)}, "Reset"))
     kind = "controls" if drawn or strays else "controls bare"
     label = "Parameters" if drawn else None
-    return h("form", {"id": FORM, "class": kind, "aria-label": label}, *strays, *drawn, *hidden, *buttons)
+    entered = _ENTERED if drawn else None
+    return h("form", {"id": FORM, "class": kind, "aria-label": label}, entered, *strays, *drawn, *hidden, *buttons)
 
 
 def _field(field: Field, offers: Offers | None) -> Markup:
