@@ -19,8 +19,12 @@ _TABLE = ChartSpec(mark="table")
 
 
 def blank(query: Query, values: Mapping[str, Value] | None = None) -> PanelView:
-    """The view of a panel that has nothing to show yet; without values nobody can tell why."""
-    asked = f"?{spelled_out(values)}" if values else ""
+    """The view of a panel that has nothing to show yet; without values nobody can tell why.
+
+    What is said of who asks stays out of the link: an address that gives it is refused.
+    """
+    given = {name: values[name] for name in query.open_params} if values else {}
+    asked = f"?{spelled_out(given)}" if given else ""
     return PanelView(
         id=query.name,
         name=query.name,

@@ -37,6 +37,19 @@ async def test_a_claim_is_never_taken_from_the_address(client: httpx.AsyncClient
     assert "umbrella" not in (await client.get("/queries/orders", headers=shows(ADA) | headers)).text
 
 
+async def test_no_address_that_we_write_says_a_claim(client: httpx.AsyncClient) -> None:
+    """Neither the links of a page nor the fields of an answer; and what they say can be asked."""
+    page = await client.get("/d/mine?least=1", headers=shows(ADA))
+    assert "../why/orders?least=1" in page.text
+    links = [*re.findall(r'(?:href|src|action|data-live)="([^"]*)"', page.text), str(page.url)]
+    for path in ("/queries/orders.csv?least=1&limit=1", "/queries/orders?least=1"):
+        links += map(str, (await client.get(path, headers=shows(ADA))).headers.values())
+    assert not [link for link in links if "acme" in link or "tenant" in link]
+    for path in ("/why/orders?least=1", "/why/orders"):
+        why = await client.get(path, headers=shows(ADA))
+        assert (why.status_code, "reads shop.main.sales" in why.text) == (200, True)
+
+
 async def test_who_lacks_the_claim_is_refused_with_the_reason(client: httpx.AsyncClient, open_app: App) -> None:
     for path in ("/queries/orders", "/live/mine"):
         answer = await client.get(path, headers=shows(NOBODY))
