@@ -28,6 +28,7 @@ QUERIES = {
     "events": '/*---\ndepends_on = ["events/Todo/**"]\n---*/\nSELECT count(*) AS n FROM shop.main.orders',
     "own": '/*---\nparams.as_of = { type = "integer", default = 1 }\n---*/\nSELECT $as_of::INTEGER AS n',
     "macro": "SELECT n FROM shop.main.counted()",
+    "allowed": "/*---\nhttp = { max_age = 30 }\n---*/\nSELECT count(*) AS n FROM shop.main.orders",
     "itself": "SELECT count(*) AS n FROM shop.snapshots()",
 }
 
@@ -161,8 +162,20 @@ async def test_a_person_may_ask_for_the_past_and_nobody_keeps_it(client: httpx.A
     await lake.execute("INSERT INTO orders VALUES ('west', 100)")
     answer = await client.get(f"/queries/shelf?as_of=shop:{before}")
     assert len(answer.json()) == 2
-    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["cache-control"] == "no-store"
     assert f"as_of=shop:{before}~" in answer.headers["content-location"]
+
+
+async def test_nobody_keeps_the_past_that_a_person_asks_for_whatever_the_query_allows(
+    client: httpx.AsyncClient, lake: LiveLake
+) -> None:
+    assert (await client.get("/queries/allowed")).headers["cache-control"] == "public, max-age=30"
+    path = f"/queries/allowed.csv?as_of=shop:{lake.watcher.heads()['shop']}"
+    answer = await client.get(path)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    known = await client.get(path, headers={"If-None-Match": answer.headers["etag"]})
+    assert (known.status_code, known.headers["cache-control"]) == (304, "no-store")
+    assert (await client.get(answer.headers["content-location"])).headers["cache-control"] == FOR_EVER
 
 
 BAD_STATES = [

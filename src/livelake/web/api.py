@@ -254,6 +254,7 @@ class Results:
                 permanent=read.permanent,
                 status=result.status,
                 left=left,
+                by_hand=call.asked.as_of is not None,
             ),
             "Vary": _VARY_SUFFIX if call.by_suffix else _VARY,
             "Cache-Status": caching.cache_status(query.name, result.status, left, result.age),

@@ -68,15 +68,24 @@ def is_known(if_none_match: str | None, etag: str) -> bool:
 
 
 def cache_control(
-    allowed: Freshness | None, *, private: bool, permanent: bool, status: Status, left: float | None
+    allowed: Freshness | None,
+    *,
+    private: bool,
+    permanent: bool,
+    status: Status,
+    left: float | None,
+    by_hand: bool = False,
 ) -> str:
-    """``left``: seconds until time alone makes the answer untrue, None for never.
+    """``left``: seconds until time alone makes the answer untrue, None for never. ``by_hand``: of a state of the past
+    without a seal, which another lake of that name would answer otherwise.
 
     ``private`` under authentication: a shared cache must not hand out what it did not ask for itself.
     """
     whose = "private" if private else "public"
     if permanent:
         return f"{whose}, max-age={PERMANENT}, immutable"
+    if by_hand:
+        return "no-store"
     most = PERMANENT if left is None else int(left)
     if allowed is None or status == "stale" or most <= 0:
         return "private, no-cache" if private else "no-cache"
