@@ -42,9 +42,10 @@ params.word = { type = "string", default = "a", max = 20 }
 params.yes = { type = "boolean", default = true }
 params.day = { type = "date", default = 2024-01-15 }
 params.moment = { type = "timestamp", default = 2024-01-15T12:00:00Z }
+params.wall = { type = "timestamp", default = 2024-01-15T12:30:00 }
 params.colour = { type = "choice", choices = ["red", "green"], default = "red" }
 ---*/
-SELECT $whole AS whole, $number AS number, $word AS word, $yes AS yes, $day AS day, $moment AS moment,
+SELECT $whole AS whole, $number AS number, $word AS word, $yes AS yes, $day AS day, $moment AS moment, $wall AS wall,
        $colour AS colour, $even AS even, $some AS some, name FROM shop.main.people""",
     "must.sql": '/*---\nparams.id = { type = "integer" }\n---*/\nSELECT $id::BIGINT AS id',
     "own.sql": '/*---\nparams.limit = { type = "integer", default = 2, max = 5, min = 0 }\n---*/\n'
@@ -111,6 +112,10 @@ def test_it_says_what_the_folder_says(document: Any) -> None:
     assert schemas["yes"] == {"type": "boolean", "default": True}
     assert schemas["day"] == {"type": "string", "format": "date", "default": "2024-01-15"}
     assert schemas["moment"]["format"] == "date-time"
+    assert schemas["wall"] == {"type": "string", "format": "date-time"}  # which has an offset, and its default none
+    wall = next(each for each in operation["parameters"] if each["name"] == "wall")
+    assert wall["description"] == "Wall; 2024-01-15T12:30:00 by the session's clock if it is not given"
+    assert wall["required"] is False
     assert schemas["even"] == {
         "type": "integer",
         "minimum": 2,

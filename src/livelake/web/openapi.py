@@ -1,7 +1,8 @@
 """The OpenAPI 3.1 document of a folder's queries, and of what stands beside them. Pure.
 
-What JSON Schema can say of a parameter is said (types, bounds, choices, defaults); bounds of dates are words. Rows
-are objects: which columns they have is the SQL's matter, and known only when it runs.
+What JSON Schema can say of a parameter is said (types, bounds, choices, defaults); bounds of dates, and defaults
+without an offset, are words. Rows are objects: which columns they have is the SQL's matter, and known only when it
+runs.
 """
 
 from __future__ import annotations
@@ -162,6 +163,8 @@ def _parameter(parameter: Parameter) -> Json:
     if parameter.type in _TEXT_FORMATS:
         bounds = (("not before", parameter.min), ("not after", parameter.max))
         described += "".join(f"; {word} {shown(bound)}" for word, bound in bounds if bound is not None)
+    if parameter.default is not None and _is_wall_clock(parameter.default):
+        described += f"; {shown(parameter.default)} by the session's clock if it is not given"
     if parameter.step is not None:
         described += f"; in steps of {shown(parameter.step)}"
     return {
@@ -189,9 +192,14 @@ def _schema(parameter: Parameter) -> Json:
             schema = {"type": "boolean"}
         case "date" | "timestamp":
             schema = {"type": "string", "format": _TEXT_FORMATS[parameter.type]}
-    if parameter.default is not None:
+    if parameter.default is not None and not _is_wall_clock(parameter.default):
         schema["default"] = _plain(parameter.default)
     return schema
+
+
+def _is_wall_clock(value: Value) -> bool:
+    """Whether it is a moment without an offset, which is no ``date-time``."""
+    return isinstance(value, datetime) and value.tzinfo is None
 
 
 def _bounds(parameter: Parameter, low: str, high: str) -> Json:
