@@ -334,10 +334,10 @@ def test_a_panel_that_fails_is_told_once_to_screen_readers(tab: Any, site: Site)
     status = tab.locator("p.unseen[role=status]")
     expect(status).to_be_empty()
     site.send(patch("a", "x", state="stale", message="the table is gone"))
-    expect(status).to_have_text("a: Showing the last good result. the table is gone")
+    expect(status).to_have_text("a: Showing the last good result: the table is gone")
     site.send(patch("b", "y"))
     expect(tab.locator("#panel-b .body")).to_have_text("y")
-    expect(status).to_have_text("a: Showing the last good result. the table is gone")
+    expect(status).to_have_text("a: Showing the last good result: the table is gone")
 
 
 def test_a_silent_connection_is_replaced(tab: Any, site: Site) -> None:

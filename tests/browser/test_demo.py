@@ -113,7 +113,7 @@ def test_a_dropped_table_shows_as_stale_until_it_is_back(tab: Any, processes: Pr
     expect(panel.locator(".big")).to_have_text("1")
     commit(writer, "DROP TABLE orders")
     expect(panel).to_have_attribute("data-state", "stale")
-    expect(panel.locator(".message")).to_contain_text("Showing the last good result.")
+    expect(panel.locator(".message")).to_contain_text("Showing the last good result:")
     expect(panel.locator(".message")).to_contain_text("orders does not exist")
     expect(panel.locator(".big")).to_have_text("1")
     expect(tab.locator("#panel-names")).to_have_attribute("data-state", "fresh")

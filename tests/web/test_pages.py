@@ -82,7 +82,7 @@ def test_a_stale_panel_says_so_and_keeps_its_last_good_body() -> None:
     element = panel_of(state="stale", message="IO Error")
     assert element.get("data-state") == "stale"
     assert element.findtext("header/span") == "Stale"
-    assert "".join(element.find("p").itertext()) == "Showing the last good result. IO Error"  # type: ignore[union-attr]
+    assert "".join(element.find("p").itertext()) == "Showing the last good result: IO Error"  # type: ignore[union-attr]
     assert element.findtext("div/p") == "forty-two"
 
 

@@ -49,7 +49,7 @@ def _waits(query: Query, asked: Asked) -> str:
     return f"Waits for: {lacking}" if lacking else "Waits until all that is asked above is right"
 
 
-_LATE = "This is of an earlier state of the data than the other panels; its own is being computed."
+_LATE = "this is of an earlier state of the data than the other panels; its own is being computed"
 
 
 def draw(

@@ -255,7 +255,7 @@ def _message(view: PanelView) -> Markup | None:
     if view.state == "fresh" or not view.message:
         return None
     kept = view.state == "stale" and view.body
-    lead = h("strong", {}, "Showing the last good result. ") if kept else None
+    lead = h("strong", {}, "Showing the last good result: ") if kept else None
     return h("p", {"class": "message"}, lead, view.message)
 
 
