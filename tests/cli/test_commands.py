@@ -261,7 +261,7 @@ async def test_why_says_what_is_read_and_what_commits_meant(run: Any, tmp_path: 
     done = run("why", SQLITE, SQL)
     assert (done.returncode, done.stderr) == (0, "")
     assert SQL in done.stdout
-    assert "reads sales.main.orders, last changed at 2" in done.stdout
+    assert "reads sales.main.orders, unchanged since 2" in done.stdout
     as_json = json.loads(run("why", SQLITE, SQL, "--json").stdout)
     assert as_json["tables"] == {"sales.main.orders": 2}
     assert as_json["why_not"] is None

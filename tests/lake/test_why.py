@@ -26,8 +26,17 @@ async def test_a_fresh_answer_says_where_it_came_from_and_what_it_cost(ducklake:
     text = str(why)
     assert "kept: fresh" in text
     assert f"from sales {head}" in text
-    assert f"reads sales.main.orders, last changed at {head}" in text
+    assert f"reads sales.main.orders, unchanged since {head}" in text
     assert "1 row in" in text
+
+
+async def test_a_table_is_not_said_to_have_changed_when_a_view_was_made(ducklake: LiveLake) -> None:
+    head = ducklake.watcher.heads()["sales"]
+    await ducklake.execute("CREATE VIEW elsewhere AS SELECT 1 AS one")
+    await ducklake.query(TOTAL)
+    text = str(await ducklake.why(TOTAL))
+    assert f"reads sales.main.orders, unchanged since {head + 1}" in text
+    assert "last changed" not in text
 
 
 async def test_what_a_commit_meant_is_told_before_and_after_the_present_answer(ducklake: LiveLake) -> None:

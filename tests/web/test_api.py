@@ -629,7 +629,7 @@ async def test_why_is_text_for_people_and_json_for_programs(client: httpx.AsyncC
     await client.get("/queries/shelf")
     told = await client.get("/why/shelf")
     assert told.headers["content-type"] == "text/plain; charset=utf-8"
-    assert "reads shop.main.orders, last changed at" in told.text
+    assert "reads shop.main.orders, unchanged since" in told.text
     assert "kept: fresh" in told.text
     plain = await client.get("/why/shelf", headers={"Accept": "application/json"})
     assert "shop.main.orders" in plain.json()["tables"]

@@ -28,9 +28,10 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 class Footprint:
     """What an answer depends on.
 
-    ``as_of``: the snapshot of each catalog that it was read at. ``tables``: qualified name → the snapshot that
-    last changed that table. ``files``: the name of each file or pattern of this machine → what it was, looked at
-    after ``files_version`` changes of files. ``why_not``: why it may not be kept for others, None if it may.
+    ``as_of``: the snapshot of each catalog that it was read at. ``tables``: qualified name → the snapshot
+    since which that table is known to be as it is. ``files``: the name of each file or pattern of this machine → what
+    it was, looked at after ``files_version`` changes of files. ``why_not``: why it may not be kept for others, None
+    if it may.
     """
 
     as_of: Mapping[str, int] = field(default_factory=dict)

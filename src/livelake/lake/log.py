@@ -69,7 +69,7 @@ class SnapshotLog:
         self._read_all()
 
     def version_of(self, schema: str, table: str) -> int:
-        """The last snapshot known to have changed a table."""
+        """The last snapshot known to have changed a table, or a view, or something that nobody can name."""
         return max(self._floor, self._versions.get((schema, table), 0))
 
     def changed_by(self, schema: str, table: str) -> int:

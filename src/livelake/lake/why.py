@@ -26,7 +26,7 @@ class Why:
     sql: str
     state: str
     tables: Mapping[str, int]
-    """Qualified name → the snapshot that last changed it."""
+    """Qualified name → the snapshot since which it is known to be as it is: the last that changed it, or a view."""
     files: tuple[str, ...]
     watched: Mapping[str, str]
     """Name of a file or pattern of this machine, as SQL has it → what it is."""
@@ -93,7 +93,7 @@ class Why:
 
     def _reading(self) -> Iterator[str]:
         for name, version in sorted(self.tables.items()):
-            yield f"reads {name}, last changed at {version}"
+            yield f"reads {name}, unchanged since {version}"
         for key in self.keys:
             yield f"known as {key}"
         for file in self.files:
