@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import httpx
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -226,6 +227,14 @@ async def test_nothing_and_an_empty_text_differ_and_duckdb_reads_it_back(cells: 
     file.write_bytes(body)
     found = duckdb.sql(f"FROM read_csv('{file}', all_varchar := true, new_line := '\\r\\n')").fetchall()
     assert [text or "" for (text,) in found] == [text or "" for text in texts]
+
+
+async def test_no_reader_skips_a_row_of_a_single_column_that_holds_nothing(cells: Any, tmp_path: Path) -> None:
+    file = tmp_path / "cells.csv"
+    file.write_bytes(await cells(None, "x", None))
+    assert len(duckdb.sql(f"FROM read_csv('{file}', header := true)").fetchall()) == 3
+    assert pyarrow.csv.read_csv(file).num_rows == 3
+    assert [row["cell"] for row in csv.DictReader(file.read_text().splitlines())] == ["", "x", ""]
 
 
 async def test_in_several_columns_nothing_is_an_empty_field(lake: LiveLake) -> None:

@@ -3,10 +3,10 @@
 JSON is a list of objects. DECIMAL and HUGEINT are numbers with all their digits, dates and intervals ISO 8601, bytes
 base64; what JSON has no number for (NaN, infinity) is null.
 
-CSV is RFC 4180 with a header line, in UTF-8. NULL is an empty field and an empty text is ``""``; lists and structs
-are JSON, bytes hexadecimal. Text that a spreadsheet would run as a formula gets an apostrophe before it: what
-begins with ``=``, ``+``, ``@``, a tab, a line break, or a ``-`` that begins no number. Whoever needs every text as it
-is takes another form.
+CSV is RFC 4180 with a header line, in UTF-8. NULL is an empty field and an empty text is ``""``, in a single column
+both are: readers skip an empty line. Lists and structs are JSON, bytes hexadecimal. Text that a spreadsheet would run
+as a formula gets an apostrophe before it: what begins with ``=``, ``+``, ``@``, a tab, a line break, or a ``-`` that
+begins no number. Whoever needs every text as it is takes another form.
 
 Arrow is an IPC stream. Parquet has the same columns; it is written by DuckDB.
 """
