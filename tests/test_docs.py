@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from livelake.web import dashboards
+from livelake.web.charts import ChartSpec
 
 ROOT = Path(__file__).parent.parent
 DEFINED = {
@@ -51,6 +52,13 @@ def test_what_is_said_of_dashboards_loads(tmp_path: Path) -> None:
     folder = tmp_path.rename(tmp_path.with_name("dashboard"))
     (dashboard,) = dashboards(folder)
     assert dashboard.queries["a"].params["limit"].step == 5
+    charts = re.search(r"^## Charts\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    assert charts
+    with pytest.raises(ValueError, match="it takes") as refused:
+        ChartSpec.parse({"nothing": 1})
+    keys = re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`.*?) \|", charts[1], re.MULTILINE)))
+    assert sorted(keys) == sorted(str(refused.value).rpartition("it takes ")[2].split(", "))
+    text = text.replace(charts[1], "")
     described = {"title", "description", "chart", "params.NAME", "span", "refresh", "depends_on", "http"}
     assert set(re.findall(r"`([\w.]+)`", "\n".join(re.findall(r"^\| (.*?) \|", text, re.MULTILINE)))) == described
 

@@ -328,7 +328,12 @@ def test_names_become_urls_and_are_held_to_it(write: Write, tmp_path: Path) -> N
 def test_nothing_to_serve_is_an_error(tmp_path: Path, write: Write) -> None:
     assert "no dashboard here" in str(refused(tmp_path))
     assert "cannot be read as a folder" in str(refused(tmp_path / "missing"))
-    assert "at least one .sql file" in str(refused(write(toml="title = 'x'")))
+    settings = write(toml="title = 'x'")
+    assert str(refused(settings)).endswith("at least one .sql file")
+    for name in ("east", "west"):
+        (settings / name).mkdir()
+        (settings / name / "q.sql").write_text("SELECT 1")
+    assert "livelake.toml makes this folder one dashboard: for those in east, west, take" in str(refused(settings))
     (tmp_path / "file").write_text("")
     assert "cannot be read as a folder" in str(refused(tmp_path / "file"))
     refused(Path("nul\0l"))

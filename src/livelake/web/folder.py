@@ -202,7 +202,7 @@ def _dashboard(folder: Path, check_chart: CheckChart | None) -> Dashboard:
         query.name: query for file in _entries(folder) if _is_query(file) for query in [_query(file, check_chart)]
     }
     if not found:
-        raise ConfigError("no query here: a dashboard needs at least one .sql file", file=folder)
+        raise ConfigError(f"no query here: a dashboard needs at least one .sql file{_below(folder)}", file=folder)
     order = header.texts("order")
     for index, name in enumerate(order):
         if name not in found:
@@ -219,6 +219,17 @@ def _dashboard(folder: Path, check_chart: CheckChart | None) -> Dashboard:
         cache=_cache(header),
         maintain=_maintain(header, attach),
         path=folder,
+    )
+
+
+def _below(folder: Path) -> str:
+    """What to do where the dashboards are in the folders below."""
+    below = [each.name for each in _entries(folder) if os.path.isdir(each) and any(map(_is_query, _entries(each)))]
+    if not below:
+        return ""
+    return (
+        f"; {SETTINGS} makes this folder one dashboard: for those in {listed(below)}, take it away from here and give"
+        " each of them its own"
     )
 
 
