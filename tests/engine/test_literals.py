@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from livelake.engine import InfiniteDate, InfiniteTimestamp
 from livelake.engine.literals import value_literal
 
 VALUES: list[Any] = [
@@ -31,6 +32,8 @@ VALUES: list[Any] = [
     date(2024, 1, 15),
     datetime(2024, 1, 15, 12, 30, 1, 5),
     datetime(2024, 1, 15, 12, tzinfo=UTC),
+    InfiniteDate(9999, 12, 31),
+    InfiniteTimestamp(9999, 12, 31, 23, 59, 59, 999_999),
     time(1, 2, 3),
     timedelta(days=-1, microseconds=5),
     UUID(int=7),

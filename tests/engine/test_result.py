@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from livelake.cache.arguments import exact
 from livelake.engine import ArrowData, Caps, Column, Engine, Session
 from livelake.engine.arrow import unique
 from livelake.errors import QueryError
@@ -56,8 +57,9 @@ def test_a_value_of_every_type_arrives_as_duckdb_s_client_gives_it(shared: Sessi
         "ORDER BY i"
     )
     expected = repr(shared.fetchall(sql))
-    assert repr(shared.read(sql).tuples()) == expected
-    assert repr(shared.read(sql + " LIMIT $n", {"n": 9}).tuples()) == expected
+    for data in (shared.read(sql), shared.read(sql + " LIMIT $n", {"n": 9})):
+        found = repr(data.tuples()).replace("InfiniteDate", "datetime.date")
+        assert found.replace("InfiniteTimestamp", "datetime.datetime") == expected
 
 
 def test_integers_summed_are_int_and_decimals_are_exact(shared: Session) -> None:
@@ -77,6 +79,23 @@ def test_a_moment_is_aware_and_in_utc_whatever_the_time_zone(session: Session) -
     session.execute("SET TimeZone = 'Asia/Kathmandu'")
     data = session.read("SELECT TIMESTAMPTZ '2024-01-01 12:00:00+02' AS t, 'infinity'::TIMESTAMPTZ AS f")
     assert data.tuples() == [(datetime(2024, 1, 1, 10, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))]
+
+
+@pytest.mark.parametrize("kind", ["DATE", "TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"])
+def test_an_infinity_is_not_taken_for_the_last_day_of_the_calendar(shared: Session, kind: str) -> None:
+    ends = shared.read(f"SELECT 'infinity'::{kind}, '-infinity'::{kind}").tuples()[0]
+    assert list(map(str, ends)) == [f"{end:}" for end in ends] == ["infinity", "-infinity"]
+    assert [end.year for end in ends] == [9999, 1]  # and in their order with all others
+    (plain,) = shared.read("SELECT DATE '9999-12-31'").tuples()[0]
+    assert (type(plain), str(plain)) == (date, "9999-12-31")
+    moment = "TIMESTAMP '9999-12-31 23:59:59.999999'"
+    (plain,) = shared.read(f"SELECT {moment}").tuples()[0]
+    assert (type(plain), str(plain)) == (datetime, "9999-12-31 23:59:59.999999")
+
+
+def test_infinities_with_a_zone_and_without_are_two_arguments(shared: Session) -> None:
+    naive, aware = shared.read("SELECT 'infinity'::TIMESTAMP, 'infinity'::TIMESTAMPTZ").tuples()[0]
+    assert exact(naive) != exact(aware)
 
 
 def test_types_of_python_are_exact(shared: Session) -> None:

@@ -25,6 +25,7 @@ import pytest
 import livelake
 from livelake import Event, LocalBus, web
 from livelake.cache import Status
+from livelake.cli.terminal import table_text
 from livelake.engine import ArrowData
 from livelake.errors import ConfigError, ParameterError, SourceError
 from livelake.live import LiveLake
@@ -102,6 +103,17 @@ def read_rows(form: str, body: bytes) -> list[dict[str, Any]]:
         case _:
             found = pq.read_table(io.BytesIO(body)).to_pylist()
     return list(found)
+
+
+async def test_an_infinite_date_is_a_word_and_no_day(lake: LiveLake) -> None:
+    sql = "SELECT 'infinity'::DATE AS d, '-infinity'::TIMESTAMP AS t, 'infinity'::TIMESTAMPTZ AS z"
+    result = await lake.query(f"{sql}, ['infinity'::DATE] AS l, MAP {{'infinity'::DATE: 1}} AS m")
+    data = result.answer.data
+    assert json.loads(written(data, "json", most=1 << 20)) == [
+        {"d": "infinity", "t": "-infinity", "z": "infinity", "l": ["infinity"], "m": {"infinity": 1}}
+    ]
+    assert written(data, "csv", most=1 << 20).startswith(b"d,t,z,l,m\r\ninfinity,-infinity,infinity,")
+    assert "infinity  -infinity  infinity" in table_text(result)
 
 
 @pytest.mark.parametrize("form", OFFERS)

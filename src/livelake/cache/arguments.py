@@ -24,7 +24,9 @@ def exact(value: Any) -> Hashable:
         return _pack(value)  # NaN equals itself, 0.0 is not -0.0
     if isinstance(value, Decimal):
         return str(value)  # with all its zeros
-    if isinstance(value, datetime | time):
+    if isinstance(value, datetime):
+        return (datetime.isoformat(value), value.fold)  # whatever else an infinite one says of itself
+    if isinstance(value, time):
         return (value.isoformat(), value.fold)
     return value  # type: ignore[no-any-return]
 

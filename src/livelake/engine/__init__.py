@@ -6,6 +6,7 @@ The only package that imports duckdb and nanoarrow. It knows nothing of caches, 
 from livelake.engine.answering import UnkeepableError
 from livelake.engine.connection import Engine
 from livelake.engine.counters import EngineStats
+from livelake.engine.decode import InfiniteDate, InfiniteTimestamp
 from livelake.engine.definitions import Definitions
 from livelake.engine.extensions import load
 from livelake.engine.filenames import masked
@@ -36,6 +37,8 @@ __all__ = [
     "EngineStats",
     "FileRef",
     "Hidden",
+    "InfiniteDate",
+    "InfiniteTimestamp",
     "Job",
     "Limits",
     "MisfitError",

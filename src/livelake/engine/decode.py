@@ -4,8 +4,9 @@ Pure. Driven by DuckDB's type where Arrow alone is not enough. Integers of any w
 UUID is uuid.UUID, DATE, TIME, TIMESTAMP are naive and TIMESTAMP WITH TIME ZONE is aware in UTC, INTERVAL is
 timedelta with a month of 30 days, BLOB is bytes, BIT and ENUM are str, LIST is list, ARRAY is tuple, STRUCT is
 dict (tuple if unnamed), MAP is dict (``{"key": […], "value": […]}`` if a key cannot be hashed), UNION is the
-member's value. Infinite dates are Python's first and last; other dates outside the years 1 to 9999 raise
-QueryError, because Python has no word for them. Nanoseconds are cut to microseconds; TIME 24:00:00 is a str.
+member's value. Infinite dates are Python's first and last, and say ``infinity`` as a text; other dates outside the
+years 1 to 9999 raise QueryError, because Python has no word for them. Nanoseconds are cut to microseconds; TIME
+24:00:00 is a str.
 """
 
 from __future__ import annotations
@@ -31,6 +32,30 @@ _DAY_US: Final = 86_400_000_000
 _FOREVER: Final = 2**63 - 1
 _UNSCALED: Final = {"HUGEINT": "<Qq", "UHUGEINT": "<QQ"}
 _PER_SECOND: Final = {"TIMESTAMP_S": 1, "TIMESTAMP_MS": 1_000, "TIMESTAMP_NS": 1_000_000_000}
+
+
+class InfiniteDate(date):
+    """Python's first or last day where DuckDB has an infinity: equal to it, and told apart by its text and type."""
+
+    def isoformat(self) -> str:
+        return _infinity(self)
+
+
+class InfiniteTimestamp(datetime):
+    """The same of moments."""
+
+    def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
+        return _infinity(self)
+
+
+def _infinity(value: date) -> str:
+    return "infinity" if value.year > 1 else "-infinity"
+
+
+_FIRST_DAY: Final = InfiniteDate(1, 1, 1)
+_LAST_DAY: Final = InfiniteDate(9999, 12, 31)
+_FIRST: Final = InfiniteTimestamp(1, 1, 1)
+_LAST: Final = InfiniteTimestamp(9999, 12, 31, 23, 59, 59, 999_999)
 
 
 def column(view: Any, logical: LogicalType) -> list[Any]:
@@ -88,7 +113,7 @@ def _dates(view: Any, _: LogicalType) -> list[Any]:
 
 def _date(days: int) -> date:
     if abs(days) == 2**31 - 1:
-        return date.max if days > 0 else date.min
+        return _LAST_DAY if days > 0 else _FIRST_DAY
     return _or_refuse(lambda: date.fromordinal(_EPOCH_DAY + days))
 
 
@@ -100,7 +125,7 @@ def _timestamps(view: Any, logical: LogicalType) -> list[Any]:
 
 def _timestamp(ticks: int, per_second: int, epoch: datetime, zone: Any) -> datetime:
     if abs(ticks) == _FOREVER:
-        return (datetime.max if ticks > 0 else datetime.min).replace(tzinfo=zone)
+        return (_LAST if ticks > 0 else _FIRST).replace(tzinfo=zone)
     # Nanoseconds are cut towards zero, as DuckDB does.
     microseconds = abs(ticks) * 1_000_000 // per_second
     since = microseconds if ticks >= 0 else -microseconds

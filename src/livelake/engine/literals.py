@@ -35,8 +35,9 @@ _FORMS: tuple[tuple[type, Callable[[Any], str | None]], ...] = (
     (Decimal, lambda v: f"{v:f}" if v.is_finite() else None),
     (str, lambda v: None if "\0" in v else literal(v)),
     (bytes, lambda v: "'" + "".join(f"\\x{byte:02X}" for byte in v) + "'::BLOB"),
-    (datetime, lambda v: f"{literal(v.isoformat(sep=' '))}::{'TIMESTAMPTZ' if v.tzinfo else 'TIMESTAMP'}"),
-    (date, lambda v: f"{literal(v.isoformat())}::DATE"),
+    # Not the value's own `isoformat`: an infinite date is bound as the day that it is to Python.
+    (datetime, lambda v: f"{literal(datetime.isoformat(v, ' '))}::{'TIMESTAMPTZ' if v.tzinfo else 'TIMESTAMP'}"),
+    (date, lambda v: f"{literal(date.isoformat(v))}::DATE"),
     (time, lambda v: f"{literal(v.isoformat())}::TIME"),
     (timedelta, lambda v: f"to_days({v.days}) + to_microseconds({v.seconds * 10**6 + v.microseconds})"),
     (UUID, lambda v: f"{literal(str(v))}::UUID"),

@@ -1,7 +1,7 @@
 """A result as bytes: JSON, CSV, Arrow, Parquet. Called in threads; equal data give equal bytes.
 
 JSON is a list of objects. DECIMAL and HUGEINT are numbers with all their digits, dates and intervals ISO 8601, bytes
-base64; what JSON has no number for (NaN, infinity) is null.
+base64; what JSON has no number for (NaN, infinity) is null. An infinite date is the text ``infinity``.
 
 CSV is RFC 4180 with a header line, in UTF-8. NULL is an empty field and an empty text is ``""``, in a single column
 both are: readers skip an empty line. Lists and structs are JSON, bytes hexadecimal. Text that a spreadsheet would run
@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from livelake.engine import ArrowData, parquet
+from livelake.engine import ArrowData, InfiniteDate, InfiniteTimestamp, parquet
 from livelake.errors import EventError, LivelakeError
 from livelake.web.negotiate import Coding, Format
 
@@ -132,4 +132,6 @@ _WRITERS: Final[Mapping[type, Callable[[Any], str]]] = {
     date: date.isoformat,
     datetime: datetime.isoformat,
     time: time.isoformat,
+    InfiniteDate: str,
+    InfiniteTimestamp: str,
 }
