@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from livelake.engine import InfiniteTimestamp
 from livelake.web.charts import ChartSpec, Mark, render, values
 from livelake.web.charts.formats import Format
 from livelake.web.charts.lines import natural
@@ -361,3 +362,8 @@ def test_a_foreign_value_that_cannot_be_written_is_named() -> None:
 @given(st.text(alphabet=string.ascii_letters + string.digits + "٣²"), st.text())
 def test_natural_order_compares_any_names(first: str, second: str) -> None:
     assert isinstance(natural(first) < natural(second), bool)
+
+
+def test_an_infinite_moment_is_a_word() -> None:
+    assert values.text(InfiniteTimestamp(9999, 12, 31, tzinfo=UTC)) == "infinity"
+    assert values.text(InfiniteTimestamp(1, 1, 1)) == "-infinity"

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Literal
 
+from livelake.engine import InfiniteTimestamp
+
 Kind = Literal["number", "time", "text"]
 
 LONGEST_TEXT = 500
@@ -123,6 +125,8 @@ def _text(value: object, longest: int) -> str:
 
 def clock_text(value: datetime) -> str:
     """``2024-01-15 10:22:33``, with the fraction where there is one; midnight is the date alone."""
+    if isinstance(value, InfiniteTimestamp):
+        return value.isoformat()
     day = f"{value.year:04}-{value.month:02}-{value.day:02}"
     clock = f"{value.hour:02}:{value.minute:02}:{value.second:02}"
     if value.microsecond:
