@@ -315,7 +315,10 @@ class Lake:
         return await self._writer.insert(table, data, columns)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block."""
+        """Group statements into one commit: all of them or none. ``transaction.token`` is set after the block.
+
+        Other tasks' writes wait for its end; one of its own that does not go by the transaction is a `UsageError`.
+        """
         return self._writer.transaction()
 
     async def maintain(
@@ -329,6 +332,7 @@ class Lake:
 
         ``told`` hears of each step. May be cancelled at any moment. Raises `UsageError` for what is read-only here.
         """
+        self._writer.refuse_holder("lake.maintain", "leave it to a task of its own")
         lakes, look = self.attached.by_name, self.watcher.look
         return await maintain(self.engine, lakes, options or Upkeep(), self._clock, catalogs, told, look)
 

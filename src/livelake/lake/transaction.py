@@ -37,7 +37,7 @@ def _roll_back(_session: Session) -> None:
 
 
 class Transaction:
-    """Made by `Lake.transaction`; for one task at a time."""
+    """Made by `Lake.transaction`; for one task at a time, which may hand it to another."""
 
     def __init__(
         self, lane: Pool, committing: Callable[[Session], AbstractContextManager[Work]], *, plan: bool
@@ -51,6 +51,15 @@ class Transaction:
         self._ended: asyncio.Future[Token] | None = None
         self._targets = Targets()
         self._failed: Exception | None = None
+        self._began_by: asyncio.Task[Any] | None = None
+        self._used_by: asyncio.Task[Any] | None = None
+
+    def is_held_by(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether ``task`` holds the lane: it ran the last statement or, if who did has ended, began the block."""
+        if task is None or self._ended is None or self._ended.done():
+            return False
+        user = self._used_by
+        return task is (self._began_by if user is None or user.done() else user)
 
     async def execute(self, sql: str, parameters: Parameters = None) -> None:
         """Run one statement in the transaction. After an error the block can only be left."""
@@ -92,6 +101,7 @@ class Transaction:
             raise ClosedError("this transaction has ended; begin another with lake.transaction()")
         if self._failed is not None:
             raise QueryError(f"a statement of this transaction has failed, so nothing is committed: {self._failed}")
+        self._used_by = asyncio.current_task()
         future: Future[Any] = Future()
         self._steps.put((step, future))
         waiting = asyncio.wrap_future(future)
@@ -138,6 +148,7 @@ class Transaction:
 
     async def __aenter__(self) -> Self:
         begun: Future[None] = Future()
+        self._began_by = asyncio.current_task()
         self._ended = asyncio.ensure_future(self._lane.run(lambda session: self._serve(session, begun)))
         beginning = asyncio.wrap_future(begun)
         try:

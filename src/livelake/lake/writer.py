@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from livelake.engine import Engine, Session, identifier
+from livelake.errors import UsageError
 from livelake.lake.attached import Attached
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters
@@ -27,9 +29,21 @@ class Writer:
         self._watcher = watcher
         self._counts_writes = counts_writes
         self._receipts = Receipts(engine, attached)
+        self._open: set[Transaction] = set()
+
+    def refuse_holder(self, what: str, instead: str) -> None:
+        """Raise `UsageError` if this task is inside a transaction: whatever else takes the lane would wait for it,
+        and it for that."""
+        task = asyncio.current_task()
+        if any(each.is_held_by(task) for each in tuple(self._open)):
+            raise UsageError(
+                f"{what}: this task holds a transaction, for whose end that would wait for ever; {instead}, or leave "
+                "its block first"
+            )
 
     async def execute(self, sql: str, parameters: Parameters = None) -> Token:
         """`Lake.execute`."""
+        self.refuse_holder("lake.execute", "use t.execute of the transaction (async with lake.transaction() as t)")
 
         def write(session: Session) -> Token:
             self._attached.check_files()
@@ -43,6 +57,7 @@ class Writer:
 
     async def insert(self, table: str, data: Any, columns: Sequence[str] | None) -> Token:
         """`Lake.insert`."""
+        self.refuse_holder("lake.insert", "use t.insert of the transaction (async with lake.transaction() as t)")
 
         async def attempt() -> Token:
             async with self.transaction() as transaction:
@@ -54,11 +69,18 @@ class Writer:
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """`Lake.transaction`."""
-        async with Transaction(self._lane, self.committing, plan=self._counts_writes) as transaction:
-            yield transaction
+        self.refuse_holder("lake.transaction", "use t.execute and t.insert of the one that it holds")
+        transaction = Transaction(self._lane, self.committing, plan=self._counts_writes)
+        self._open.add(transaction)
+        try:
+            async with transaction:
+                yield transaction
+        finally:
+            self._open.discard(transaction)
 
     async def administer(self, statements: Sequence[str]) -> None:
         """`Lake.administer`."""
+        self.refuse_holder("lake.administer", "leave it to a task of its own")
         await self._lane.run(lambda session: [session.fetchall(sql) for sql in statements])
 
     @contextlib.contextmanager
