@@ -11,7 +11,7 @@ import pytest
 
 from livelake.engine import Caps, Engine, Limits, Session
 from livelake.engine.limits import MOST_BYTES, Forgetful
-from livelake.errors import QueryError, TooLargeError
+from livelake.errors import QueryError, TooLargeError, UsageError
 
 WAYS: list[tuple[Any, bool]] = [(None, False), ({"n": 50_000}, False), (None, True), ({"n": 50_000}, True)]
 
@@ -63,6 +63,33 @@ def test_caps_of_one_query_stand_in_place_of_the_lake_s() -> None:
     limits = Limits(max_rows=10)
     assert limits.caps() == Caps(10, MOST_BYTES)
     assert limits.caps(20, 5, guarded=True) == Caps(20, 5, guarded=True)
+
+
+@pytest.mark.parametrize("name", ["max_rows", "max_result_bytes", "deadline", "grace"])
+@pytest.mark.parametrize("value", [-1, "10", float("nan"), True])
+def test_what_can_be_no_limit_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=rf"{name}={value!r}: give "):
+        Limits(**{name: value})
+
+
+def test_zero_is_a_limit_where_it_says_something() -> None:
+    limits = Limits(max_rows=0, max_result_bytes=0, grace=0)
+    assert limits.caps() == Caps(0, 0)
+    with pytest.raises(UsageError, match="deadline=0: give seconds, more than 0"):
+        Limits(deadline=0)
+
+
+def test_an_empty_answer_is_within_a_cap_of_nothing(session: Session) -> None:
+    for guarded in (False, True):
+        assert session.read("SELECT 1 AS a WHERE false", None, Caps(max_rows=0, guarded=guarded)).num_rows == 0
+        with pytest.raises(TooLargeError, match="more than 0 rows"):
+            session.read("SELECT 1 AS a", None, Caps(max_rows=0, guarded=guarded))
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5])
+def test_an_engine_without_workers_is_refused(workers: Any) -> None:
+    with pytest.raises(UsageError, match=f"workers={workers}: give a whole number from 1"):
+        Engine(workers=workers)
 
 
 def test_a_forgetful_set_is_bounded() -> None:

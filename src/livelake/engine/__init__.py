@@ -11,7 +11,7 @@ from livelake.engine.definitions import Definitions
 from livelake.engine.extensions import load
 from livelake.engine.filenames import masked
 from livelake.engine.intake import MisfitError, lay, stream, table
-from livelake.engine.limits import Caps, Limits
+from livelake.engine.limits import Caps, Limits, check_caps, check_seconds
 from livelake.engine.logical import parse as parse_type
 from livelake.engine.moments import Step
 from livelake.engine.parameters import Parameters
@@ -54,6 +54,8 @@ __all__ = [
     "UnkeepableError",
     "Zone",
     "Zones",
+    "check_caps",
+    "check_seconds",
     "gate",
     "guard",
     "identifier",

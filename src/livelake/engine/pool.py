@@ -27,6 +27,7 @@ from typing import Any, Final, Generic, TypeVar
 from livelake.engine.counters import Counters
 from livelake.engine.door import Interrupted
 from livelake.engine.interrupt import Interrupter
+from livelake.engine.limits import check_count
 from livelake.engine.session import Session
 from livelake.errors import BusyError, ClosedError, LivelakeError
 
@@ -106,7 +107,10 @@ class _Overdue:
 
 
 class Pool:
-    """``workers`` threads at most, and those given up; ``max_waiting`` jobs in the queue at most. A `Runner`."""
+    """``workers`` threads at most, and those given up; ``max_waiting`` jobs in the queue at most. A `Runner`.
+
+    Raises `UsageError` for less than one worker.
+    """
 
     def __init__(
         self,
@@ -116,6 +120,7 @@ class Pool:
         max_waiting: int,
         giving_up: GivingUp | None = None,
     ) -> None:
+        check_count("workers", workers, 1)
         self._open_session = open_session
         self._workers = workers
         self._max_waiting = max_waiting

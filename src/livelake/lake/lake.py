@@ -17,7 +17,7 @@ from livelake.cache import AnalyticsCache, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Limits, Statement
+from livelake.engine import Engine, Limits, Statement, check_seconds
 from livelake.errors import BusyError, ClosedError
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
@@ -29,7 +29,7 @@ from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
 from livelake.lake.provenance import question_hash
-from livelake.lake.question import OWN, Query, Terms, check_ttl, question, short
+from livelake.lake.question import OWN, Query, Terms, check_ttl, question, short, terms_of
 from livelake.lake.safety import checked, engine_for, lock, restore
 from livelake.lake.transaction import Transaction
 from livelake.lake.travel import AsOf, Travel
@@ -119,9 +119,12 @@ class Lake:
         ``limits``: what queries may cost. ``untrusted``: whoever asks is a stranger, see `engine.untrusted`; what can
         be shut in DuckDB itself is shut, too. ``settings``: DuckDB's; nothing can be set later.
 
-        Raises `UsageError` for a URI that is not understood, `SourceError` for a database that is not there or
-        cannot be opened, `LockedError` when another process holds it.
+        Raises `UsageError` for a URI that is not understood and a number that makes no sense, `SourceError` for a
+        database that is not there or cannot be opened, `LockedError` when another process holds it.
         """
+        check_seconds("poll_interval", poll_interval)
+        if remote_poll is not None:
+            check_seconds("remote_poll", remote_poll)
         catalogs = [parse(uri, as_name)]
         catalogs += [parse(other, name) for name, other in (others or {}).items()]
         default = catalogs[0].name
@@ -211,7 +214,7 @@ class Lake:
         terms = None
         if untrusted is not None or max_rows is not None or max_result_bytes is not None:
             # A lake that was opened for strangers trusts nobody's SQL.
-            terms = Terms(self.untrusted or bool(untrusted), max_rows, max_result_bytes)
+            terms = terms_of(self.untrusted or bool(untrusted), max_rows, max_result_bytes)
         if not_before is None and as_of is None and terms is None and not fresh:  # the path of a hit
             keys = key_exprs(depends_on) if depends_on else _NO_KEYS
             key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)

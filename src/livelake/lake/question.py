@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from livelake.engine import check_caps
 from livelake.errors import UsageError
 from livelake.keys import KeyExpr
 from livelake.lake.parameters import Parameters
@@ -62,6 +63,12 @@ def short(sql: str) -> str:
     """A query on one line, for messages."""
     text = " ".join(sql.split())
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+def terms_of(untrusted: bool, max_rows: int | None, max_result_bytes: int | None) -> Terms:
+    """The terms that one query asks for. Raises `UsageError` for caps that are none."""
+    check_caps(max_rows, max_result_bytes)
+    return Terms(untrusted, max_rows, max_result_bytes)
 
 
 def check_ttl(ttl: object) -> None:
