@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from livelake.errors import UsageError
 
-__all__ = ["Token"]
+__all__ = ["Token", "check_token"]
 
 _LARGEST: Final = 2**63 - 1
 _LONGEST_TEXT: Final = 65_536
@@ -123,6 +123,13 @@ class Token:
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"a Token is immutable; {name!r} cannot be deleted")
+
+
+def check_token(token: object) -> None:
+    """Raise `UsageError` for what is no `Token` where one is wanted."""
+    if not isinstance(token, Token):
+        how = "Token.parse(…) reads the text of one" if isinstance(token, str) else "a write returns one"
+        raise UsageError(f"not_before={token!r:.80}: give a Token, and this is {type(token).__name__}; {how}")
 
 
 def _check(what: str, name: object, number: object) -> None:

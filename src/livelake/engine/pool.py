@@ -29,12 +29,17 @@ from livelake.engine.door import Interrupted
 from livelake.engine.interrupt import Interrupter
 from livelake.engine.limits import check_count
 from livelake.engine.session import Session
-from livelake.errors import BusyError, ClosedError, LivelakeError
+from livelake.errors import BusyError, ClosedError, LivelakeError, QueryError
 
 T = TypeVar("T")
 
 WORKER_NAME: Final = "livelake-engine-"
 """How the names of all threads of all pools begin. After `Pool.close`, one that is left is one that is given up."""
+
+TOO_DEEP: Final = (
+    "the SQL, or a value in it, is nested too deep to be understood; nest it less: concat(…), list_sum([…]) or "
+    "IN (…) in place of a long chain of operators, tables in place of lists within lists"
+)
 
 _CLOSE_SECONDS: Final = 10.0
 """How long `Pool.close` waits in all for threads that have been told to stop."""
@@ -245,13 +250,14 @@ class Pool:
 
     def verdict(self, error: BaseException) -> BaseException:
         """What the waiter of a job that raised ``error`` is told."""
+        if isinstance(error, RecursionError):  # of whoever walks a syntax tree, a plan or a value, here or in C
+            return _caused(QueryError(TOO_DEEP), error)
         if not isinstance(error, Interrupted):
             return error
         told: LivelakeError = BusyError("the query was interrupted; try again")
         if self._is_closed:
             told = ClosedError("the engine was closed while the query ran")
-        told.__cause__ = error
-        return told
+        return _caused(told, error)
 
     def close(self) -> bool:
         """Refuse new jobs, fail the waiting ones with ClosedError, interrupt the running ones, join the threads.
@@ -329,6 +335,11 @@ class Pool:
             self._thread_of[job] = threading.current_thread()
             session.begin_turn()
             return job
+
+
+def _caused(told: LivelakeError, error: BaseException) -> LivelakeError:
+    told.__cause__ = error
+    return told
 
 
 def _forget(waiter: asyncio.Future[Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from livelake.engine.functions import CHANGING, FILES
 from livelake.engine.session import Session
-from livelake.errors import QueryError
+from livelake.errors import QueryError, UsageError
 
 _WORD: Final = re.compile(r"\w+")
 _OPENS: Final = re.compile(r"query|query_table|read_\w+|\w+_(attach|execute|query|scan|scan_pushdown)")
@@ -31,12 +31,29 @@ class Statement:
     is_read: bool
 
 
+def check_text(sql: object) -> None:
+    """Raise `UsageError` for what is no text, `QueryError` for text that has no UTF-8."""
+    if not isinstance(sql, str):
+        raise UsageError(f"SQL is text, and this is {type(sql).__name__}: {sql!r:.80}; write it as a str")
+    if not sql.isascii():
+        try:
+            sql.encode()
+        except UnicodeEncodeError as error:
+            lone = ascii(sql[error.start])
+            raise QueryError(
+                f"SQL is UTF-8, and character {error.start + 1:,} of this, {lone}, is half of a pair: "
+                f"{sql[:80]!a}; remove it, or decode the text anew"
+            ) from None
+
+
 def gate(session: Session, sql: str, *, reads_only: bool) -> Statement:
-    """The one statement that ``sql`` is. Raises QueryError for none, several, and what readers may not run.
+    """The one statement that ``sql`` is. Raises QueryError for none, several, and what readers may not run, and
+    UsageError for what is no text.
 
     About 30 µs; a few hundred more where the text names one of `functions.CHANGING`. EXPLAIN, SHOW and DESCRIBE:
     the last two are SELECTs to DuckDB and pass, EXPLAIN is not.
     """
+    check_text(sql)
     found = session.statements(sql)
     if any(not statement.query for statement in found):
         raise QueryError(

@@ -17,7 +17,7 @@ from livelake.cache import AnalyticsCache, Policy, Read, Slot
 from livelake.cache.dependencies import key_exprs
 from livelake.cache.registry import Watcher as Hearer
 from livelake.clock import SYSTEM, Clock
-from livelake.engine import Engine, Limits, Statement, check_seconds
+from livelake.engine import Engine, Limits, Statement, check_seconds, check_text
 from livelake.errors import BusyError, ClosedError
 from livelake.keys import KeyExpr
 from livelake.lake.answer import Answer, Result
@@ -29,7 +29,7 @@ from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters, canonical
 from livelake.lake.planner import Planner
 from livelake.lake.provenance import question_hash
-from livelake.lake.question import OWN, Query, Terms, check_ttl, question, short, terms_of
+from livelake.lake.question import OWN, Query, Terms, check_as_of, check_ttl, question, short, terms_of
 from livelake.lake.safety import checked, engine_for, lock, restore
 from livelake.lake.transaction import Transaction
 from livelake.lake.travel import AsOf, Travel
@@ -38,7 +38,7 @@ from livelake.lake.waiting import catch_up
 from livelake.lake.watcher import Watcher
 from livelake.lake.why import Why, explain
 from livelake.lake.writer import Writer
-from livelake.token import Token
+from livelake.token import Token, check_token
 
 # Until a flight has pinned its snapshots it depends on every catalog (I2).
 _EVERY_LAKE = frozenset((KeyExpr("lake/**"),))
@@ -172,7 +172,9 @@ class Lake:
         """A question as the cache knows it. Raises `ParameterError`, `KeyExprError`, and `UsageError` for an
         ``as_of`` that names no snapshot; runs nothing."""
         terms = terms or self._terms
+        check_text(sql)
         check_ttl(ttl)
+        check_as_of(as_of)
         keys = key_exprs(depends_on) if depends_on else _NO_KEYS
         key: tuple[Any, ...] = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
         if terms != self._terms:
@@ -215,7 +217,8 @@ class Lake:
         if untrusted is not None or max_rows is not None or max_result_bytes is not None:
             # A lake that was opened for strangers trusts nobody's SQL.
             terms = terms_of(self.untrusted or bool(untrusted), max_rows, max_result_bytes)
-        if not_before is None and as_of is None and terms is None and not fresh:  # the path of a hit
+        # The path of a hit. What is no text may have no hash.
+        if not_before is None and as_of is None and terms is None and not fresh and isinstance(sql, str):
             keys = key_exprs(depends_on) if depends_on else _NO_KEYS
             key = (self._space, sql, canonical(parameters) if parameters else None, keys, ttl)
             slot = self.cache.peek(key)
@@ -224,6 +227,7 @@ class Lake:
         asked = self.ask(sql, parameters, depends_on=depends_on, ttl=ttl, as_of=as_of, terms=terms)
         left = timeout
         if not_before is not None:
+            check_token(not_before)
             left = await catch_up(self.watcher, not_before, self._clock, timeout)
         try:
             async with asyncio.timeout(left) as limit:

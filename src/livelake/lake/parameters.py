@@ -25,6 +25,18 @@ def canonical(parameters: Parameters) -> Hashable:
     """
     if not parameters:
         return None
+    try:
+        return _flat(parameters)
+    except RecursionError:
+        raise too_deep() from None
+
+
+def too_deep() -> ParameterError:
+    """What is raised for a value that cannot be followed to its end."""
+    return ParameterError("a parameter is nested too deep to be understood, or holds itself; nest it less")
+
+
+def _flat(parameters: Mapping[str, Any] | Sequence[Any]) -> Hashable:
     if type(parameters) is dict or isinstance(parameters, Mapping):
         flat: list[Any] = []  # a loop of plain appends: this is on the path of every hit
         for name in parameters if len(parameters) == 1 else sorted(parameters):

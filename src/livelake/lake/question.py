@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from livelake.engine import check_caps
 from livelake.errors import UsageError
 from livelake.keys import KeyExpr
-from livelake.lake.parameters import Parameters
+from livelake.lake.parameters import Parameters, too_deep
 
 
 class Terms(NamedTuple):
@@ -56,7 +56,19 @@ def question(
     terms: Terms = OWN,
 ) -> Query:
     """With values of its own: a caller may change a dict or list later, and the key says what they were."""
-    return Query(key, sql, copy.deepcopy(parameters), depends_on, ttl, as_of, terms)
+    try:
+        own = copy.deepcopy(parameters)
+    except RecursionError:
+        raise too_deep() from None
+    return Query(key, sql, own, depends_on, ttl, as_of, terms)
+
+
+def check_as_of(as_of: object) -> None:
+    """Raise `UsageError` for what names no snapshots; whether there are such is asked later."""
+    if as_of is None:
+        return
+    if not isinstance(as_of, Mapping) or not all(isinstance(name, str) for name in as_of):
+        raise UsageError(f"as_of={as_of!r:.80}: give the snapshot of each lake by its name, such as {{'sales': 42}}")
 
 
 def short(sql: str) -> str:

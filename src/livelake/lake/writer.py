@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-from livelake.engine import Engine, Session, identifier
+from livelake.engine import Engine, Session, check_text, identifier
 from livelake.errors import UsageError
 from livelake.lake.attached import Attached
 from livelake.lake.log import CountedLog, SnapshotLog
@@ -81,6 +81,8 @@ class Writer:
     async def administer(self, statements: Sequence[str]) -> None:
         """`Lake.administer`."""
         self.refuse_holder("lake.administer", "leave it to a task of its own")
+        for sql in statements:
+            check_text(sql)
         await self._lane.run(lambda session: [session.fetchall(sql) for sql in statements])
 
     @contextlib.contextmanager

@@ -25,7 +25,7 @@ from livelake.lake import Answer, Joint, Lake, Parameters, Query, Result
 from livelake.live.feed import Feed, Topic, overtaken_since
 from livelake.live.page import Page
 from livelake.live.updates import FIRST, Updates, ended
-from livelake.token import Token
+from livelake.token import Token, check_token
 
 # Seconds for which a read that demands a point waits for it, unless it says how long.
 _PATIENCE = 5.0
@@ -109,6 +109,7 @@ class LiveLake(Lake):
     ) -> Result:
         if self._closed:
             raise ClosedError("this lake is closed")
+        check_token(token)
         if token.positions:
             began = self._clock.monotonic()
             await self.bus.reached(token, timeout=_PATIENCE if timeout is None else timeout)
