@@ -1,11 +1,11 @@
-"""Catalogs: what a URI means. Pure; `attachment` attaches them.
+"""Catalogs: what a URI means. Asks at most whether a file is there; `attachment` attaches them.
 
     ducklake:sales.ducklake                  a DuckLake whose catalog is a DuckDB file (one process at a time)
     ducklake:sqlite:sales.sqlite             … a SQLite file (several processes on one machine)
     ducklake:postgres:dbname=sales …         … a PostgreSQL database (several machines)
     ducklake:https://example.org/space.db    … a file on a server, also s3:// and hf://; read-only
     embedded:package/space.db                … a file inside a Python package; read-only
-    sales.duckdb                             a plain DuckDB file
+    sales.duckdb                             a plain DuckDB file (./a:b.duckdb where a name begins like a scheme)
     :memory:                                 an empty database in this process
 
 A lake's URI may end in ``?data_path=…``: where its data lie, if that is not beside the catalog or as the catalog
@@ -27,6 +27,7 @@ from livelake.errors import UsageError
 from livelake.lake.credentials import printable, without_password
 
 _REMOTE = ("http", "https", "s3", "hf")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _DATA_PATH = re.compile(r"[?&]data_path=(?P<path>[^?]*)$")
 
 
@@ -92,7 +93,7 @@ def parse(uri: str, name: str | None = None) -> Catalog:
             )
         if not uri.strip():
             raise UsageError("an empty text names no database; write for example sales.duckdb or :memory:")
-        path = Path(uri).expanduser().absolute()
+        path = _path(uri, uri)
         return Catalog(_name(name, path.stem, uri), uri, Log.NONE, path)
     data_path = None
     if found := _DATA_PATH.search(rest):
@@ -114,8 +115,32 @@ def parse(uri: str, name: str | None = None) -> Catalog:
     if target.partition("://")[0] in _REMOTE and "://" in target:
         return _remote(target, name, data_path)
     log = Log.SQLITE if backend == "sqlite" else Log.DUCKDB
-    path = Path(target).expanduser().absolute()
+    path = _path(target, uri)
     return Catalog(_name(name, path.stem, uri), uri, log, path, data_path=data_path)
+
+
+def _path(text: str, uri: str) -> Path:
+    """The file that ``text`` names. One that begins like a scheme is a file only where there is such a file: a
+    mistake would otherwise open an empty database of its name. A single letter is a drive."""
+    path = Path(text).expanduser().absolute()
+    if (found := _SCHEME.match(text)) and not os.path.exists(path):
+        scheme, rest = found[1], text[found.end() :]
+        raise UsageError(
+            f"{printable(uri)!r}: there is no file {printable(text)!r}, and {scheme}: begins no address that can be "
+            f"attached here; {printable(_meant(scheme.lower(), rest))}, or ./{printable(text)} for a new file"
+        )
+    return path
+
+
+def _meant(scheme: str, rest: str) -> str:
+    """What to write in place of an address with a scheme that is not understood."""
+    if scheme in ("sqlite", "postgres", "postgresql"):
+        return f"write ducklake:{scheme.removesuffix('ql')}:{rest} for a DuckLake whose catalog that is"
+    if scheme in ("file", "duckdb"):
+        return f"write {rest} for a DuckDB file, ducklake:{rest} for a DuckLake"
+    if scheme in ("ducklake", "embedded"):
+        return f"write {scheme}:{rest}"
+    return "write a DuckDB file, or ducklake: before a catalog in a DuckDB file, sqlite: or postgres:"
 
 
 def _remote(url: str, name: str | None, data_path: str | None) -> Catalog:
