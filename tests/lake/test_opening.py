@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import livelake
-from livelake.errors import UsageError
+from livelake.errors import SourceError, UsageError
 from livelake.lake.catalog import parse
 
 NUMBERS = [
@@ -76,3 +78,22 @@ def test_a_drive_is_no_scheme() -> None:
         found = parse(path, "x").path
         assert found is not None
         assert found.name.endswith("x.duckdb")
+
+
+@pytest.mark.parametrize("scheme", ["", "ducklake:", "ducklake:duckdb:"])
+async def test_a_sqlite_file_is_told_for_what_it_is(tmp_path: Path, scheme: str) -> None:
+    file = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(file)) as made:
+        made.execute("CREATE TABLE t (a)")
+    with pytest.raises(SourceError, match=f"is a SQLite database, .* write ducklake:sqlite:{file}"):
+        await livelake.open(f"{scheme}{file}")
+
+
+async def test_the_catalog_of_a_lake_in_sqlite_is_opened_as_such(tmp_path: Path) -> None:
+    uri = f"ducklake:sqlite:{tmp_path}/s.sqlite"
+    async with livelake.open(uri) as lake:
+        await lake.execute("CREATE TABLE t AS SELECT 1 AS a")
+    with pytest.raises(SourceError, match=f"write {uri}"):
+        await livelake.open(f"{tmp_path}/s.sqlite")
+    async with livelake.open(uri) as lake:
+        assert (await lake.query("FROM t")).rows() == [{"a": 1}]

@@ -34,6 +34,10 @@ PROBE_SECONDS = 5.0
 _SWAPPED = re.compile(r'Catalog "__ducklake_metadata_.*" does not exist')
 _KEPT_COPIES = 2
 
+# What DuckDB misses where it finds SQLite's header. We do not look for that ourselves: closing a file takes away the
+# locks that the process has on it, those of another lake among them.
+_SQLITE = "sqlite_scanner.duckdb_extension"
+
 
 def is_swapped(error: BaseException) -> bool:
     """Whether a catalog was attached again under a transaction that was just beginning; the next one is right."""
@@ -234,7 +238,12 @@ class Attachment:
                 session.execute(f"ATTACH ':memory:' AS {identifier(catalog.name)}")
             return
         options = " (READ_ONLY)" if self._read_only else ""
-        session.execute(f"ATTACH {literal(str(catalog.path))} AS {identifier(catalog.name)}{options}")
+        try:
+            session.execute(f"ATTACH {literal(str(catalog.path))} AS {identifier(catalog.name)}{options}")
+        except (QueryError, SourceError) as error:
+            if _SQLITE not in str(error):
+                raise
+            raise self._refused(error) from None
 
     def _attach_lake(self, session: Session, *, is_new: bool) -> None:
         catalog = self.catalog
@@ -386,6 +395,12 @@ class Attachment:
         """Without the statement and its chain of errors: they may repeat what `printable` takes out."""
         if isinstance(error, LockedError):
             return error
+        catalog = self.catalog
+        if _SQLITE in str(error) and catalog.path is not None and catalog.log is not Log.SQLITE:
+            return SourceError(
+                f"{catalog.uri}: {catalog.path} is a SQLite database, and not one of DuckDB; if it is the catalog of a"
+                f" DuckLake, write ducklake:sqlite:{catalog.path}"
+            )
         return SourceError(f"{self.catalog.uri} cannot be attached as a DuckLake: {printable(str(error))}")
 
 
