@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from livelake.engine import Session, gate
+from livelake.engine import Session, gate, makes_temporary
 from livelake.errors import QueryError
 
 READS = """
@@ -156,3 +156,8 @@ def test_gating_runs_nothing(session: Session) -> None:
     gate(session, "DROP SEQUENCE s", reads_only=False)
     assert before == (1,)
     assert session.fetchone("SELECT nextval('s')") == (2,)
+
+
+def test_a_temporary_secret_is_everybody_s() -> None:
+    assert not makes_temporary("CREATE TEMPORARY SECRET s (TYPE http)")
+    assert makes_temporary("CREATE TEMPORARY TABLE secret (a INT)")

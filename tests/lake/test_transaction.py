@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import livelake
-from livelake.errors import UsageError
+from livelake.errors import QueryError, UsageError
 from livelake.lake.transaction import Transaction
 from livelake.live import LiveLake
 
@@ -135,3 +135,35 @@ async def test_nobody_is_refused_after_a_transaction_that_failed(lake: LiveLake)
                 raise ZeroDivisionError
         await lake.execute("INSERT INTO people VALUES ('Grace')")
     assert await names(lake) == ["Ada", "Grace"]
+
+
+TEMPORARY = [
+    "CREATE TEMP TABLE mine AS SELECT 1 AS a",
+    "/* mine */ create or replace -- only\n temporary view mine as select 1 as a",
+    "CREATE LOCAL TEMP TABLE mine (a INT)",
+    "CREATE TEMP MACRO mine() AS 1",
+    "CREATE TEMPORARY SEQUENCE mine",
+    'CREATE TABLE IF NOT EXISTS "temp".mine (a INT)',
+    "CREATE TABLE temp.main.mine (a INT)",
+]
+
+
+@pytest.mark.parametrize("sql", TEMPORARY)
+async def test_what_no_query_would_see_is_refused(lake: LiveLake, sql: str) -> None:
+    with pytest.raises(QueryError, match=r"what is temporary is seen by its own session only.*leave TEMP out"):
+        await lake.execute(sql)
+
+
+async def test_a_table_may_be_called_temporary(lake: LiveLake) -> None:
+    await lake.execute("CREATE TABLE temperature AS SELECT 'CREATE TEMP TABLE' AS temp")
+    await lake.execute('CREATE OR REPLACE TABLE "temporary" AS SELECT temp FROM temperature')
+    assert (await lake.query('FROM "temporary"')).rows() == [{"temp": "CREATE TEMP TABLE"}]
+
+
+async def test_a_transaction_sees_its_temporary_table_and_takes_it_along(lake: LiveLake) -> None:
+    async with lake.transaction() as transaction:
+        await transaction.execute("CREATE TEMP TABLE staged AS SELECT 'Grace' AS name")
+        await transaction.execute("INSERT INTO people FROM staged")
+    assert await names(lake) == ["Ada", "Grace"]
+    with pytest.raises(QueryError, match="staged does not exist"):
+        await lake.execute("INSERT INTO people FROM staged")

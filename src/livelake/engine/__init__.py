@@ -23,7 +23,7 @@ from livelake.engine.reshape import parquet, sliced
 from livelake.engine.result import ArrowData, Column
 from livelake.engine.runner import Runner
 from livelake.engine.session import Session
-from livelake.engine.statement import Statement, check_text, gate, steers
+from livelake.engine.statement import Statement, check_text, gate, makes_temporary, steers
 from livelake.engine.untrusted import Realm, guard, refuse
 from livelake.engine.zone import Zone, Zones
 
@@ -63,6 +63,7 @@ __all__ = [
     "lay",
     "literal",
     "load",
+    "makes_temporary",
     "masked",
     "parquet",
     "parse_type",

@@ -13,11 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import duckdb
+
 from livelake.engine.functions import CHANGING, FILES
 from livelake.engine.session import Session
 from livelake.errors import QueryError, UsageError
 
 _WORD: Final = re.compile(r"\w+")
+_TOKEN: Final = re.compile(r'"(?:[^"]|"")*"|\w+|.', re.DOTALL)
+_TEMPORARY: Final = re.compile(
+    r"create (or replace )?((local |global )?temp(orary)? (?!secret\b)|\w+ (if not exists )?(temp|\"temp\") \.)"
+)
 _OPENS: Final = re.compile(r"query|query_table|read_\w+|\w+_(attach|execute|query|scan|scan_pushdown)")
 
 
@@ -110,6 +116,17 @@ def nodes(tree: Any, without: frozenset[str] = frozenset()) -> Iterator[dict[str
                 pending += [value for value in node.values() if type(value) is dict or type(value) is list]
         elif type(node) is list:
             pending += node
+
+
+def makes_temporary(sql: str) -> bool:
+    """Whether the statement makes something that only its own session sees: a temporary table, view, macro, …
+
+    A temporary secret is everybody's.
+    """
+    if "temp" not in sql.lower():
+        return False
+    words = (_TOKEN.match(sql, at) for at, _ in duckdb.tokenize(sql))  # comments are none
+    return _TEMPORARY.match(" ".join(word[0].lower() for word in words if word)) is not None
 
 
 def _may_change(sql: str) -> bool:

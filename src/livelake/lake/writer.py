@@ -7,11 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
-from livelake.engine import Engine, Session, check_text, identifier
-from livelake.errors import UsageError
+from livelake.engine import Engine, Session, check_text, identifier, makes_temporary
+from livelake.errors import QueryError, UsageError
 from livelake.lake.attached import Attached
 from livelake.lake.log import CountedLog, SnapshotLog
 from livelake.lake.parameters import Parameters
+from livelake.lake.question import short
 from livelake.lake.receipt import Receipts
 from livelake.lake.retry import again
 from livelake.lake.targets import Targets, Work, written
@@ -48,6 +49,11 @@ class Writer:
         def write(session: Session) -> Token:
             self._attached.check_files()
             targets = written(session, sql, plan=self._counts_writes)
+            if makes_temporary(sql):
+                raise QueryError(
+                    f"what is temporary is seen by its own session only, and no query has that: {short(sql)!r}; "
+                    "leave TEMP out, or stay in one transaction (async with lake.transaction() as t), which sees it"
+                )
             with self.committing(session) as work:
                 work.targets = targets
                 session.execute(sql, parameters)
