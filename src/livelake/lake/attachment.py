@@ -398,8 +398,8 @@ class Attachment:
         catalog = self.catalog
         if _SQLITE in str(error) and catalog.path is not None and catalog.log is not Log.SQLITE:
             return SourceError(
-                f"{catalog.uri}: {catalog.path} is a SQLite database, and not one of DuckDB; if it is the catalog of a"
-                f" DuckLake, write ducklake:sqlite:{catalog.path}"
+                f"{catalog.uri}: {catalog.path} is a SQLite database, and not one of DuckDB; if it is the catalog of"
+                f" a DuckLake, write ducklake:sqlite:{catalog.path}"
             )
         return SourceError(f"{self.catalog.uri} cannot be attached as a DuckLake: {printable(str(error))}")
 
