@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from livelake.cache import AnalyticsCache, Change
 from livelake.clock import Clock
 from livelake.engine import Engine
-from livelake.errors import LivelakeError
+from livelake.errors import LivelakeError, LostError
 from livelake.keys import KeyExpr, encode_chunk
 from livelake.lake.filelog import FileLog
 from livelake.lake.files import Look
@@ -63,6 +63,7 @@ class Watcher:
         self.blind_at = self._seen_until
         """When (monotonic) what is cached can no longer be vouched for, unless a look comes before."""
         self.files = FileLog(engine, cache, clock=clock, patience=self._blind_after)
+        self._is_lost = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -116,6 +117,7 @@ class Watcher:
             for each in self._snapshots:
                 self._apply(each.catalog.name, each.look())
             self._seen_until = began + self._blind_after if self._snapshots else math.inf
+            self._is_lost = False
             self.blind_at = self._vouched_until()
             self.looks += 1
 
@@ -147,7 +149,9 @@ class Watcher:
         self._applied[catalog] = self.logs[catalog].head  # only now: whoever sees it reads what is true
 
     def _vouched_until(self) -> float:
-        return min(self._seen_until, self.files.blind_at, *(scout.blind_at for scout in self.scouts.values()))
+        # What is merely busy may answer the next look. A file that is gone, or is another one, has no news to come.
+        seen_until = self._seen_until - self._blind_after if self._is_lost else self._seen_until
+        return min(seen_until, self.files.blind_at, *(scout.blind_at for scout in self.scouts.values()))
 
     def _see(self) -> None:
         """A remote catalog was heard of, or files were looked at."""
@@ -169,7 +173,9 @@ class Watcher:
                 self.look()
             except LivelakeError as error:
                 if self.failure is None:
-                    log.warning("the commit log cannot be read; what depends on it is not served as fresh: %s", error)
+                    log.warning("the commit log cannot be read; soon nothing that depends on it is fresh: %s", error)
+                self._is_lost = isinstance(error, LostError)
+                self._see()
                 self.failure = error
             except Exception:
                 log.exception("the watcher met an error that it does not know; it goes on")

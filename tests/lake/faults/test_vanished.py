@@ -34,7 +34,7 @@ async def test_a_catalog_that_is_gone_is_an_error_until_it_is_back(kind: str, tm
         await until(lambda: lake.watcher.failure)
         assert "is gone" in str(lake.watcher.failure)
         assert not file.exists()  # nobody made an empty one in its place
-        await until(lambda: lake.watcher.is_blind)
+        assert lake.watcher.is_blind  # at once: nobody waits for news of a file that is not there
         with pytest.raises(LostError):
             await lake.query(TOTAL)  # what is kept is vouched for by nobody
         kept = await lake.query(TOTAL, stale_if_error=3600)
