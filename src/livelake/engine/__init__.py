@@ -18,13 +18,14 @@ from livelake.engine.parameters import Parameters
 from livelake.engine.past import travelled, untravelled
 from livelake.engine.pool import WORKER_NAME, Job, Pool
 from livelake.engine.quote import identifier, literal
-from livelake.engine.reading import FileRef, Hidden, Reads, TableRef, past_state, reads
+from livelake.engine.reading import Hidden, Reads, TableRef, past_state, reads
 from livelake.engine.reshape import parquet, sliced
 from livelake.engine.result import ArrowData, Column
 from livelake.engine.runner import Runner
 from livelake.engine.session import Session
 from livelake.engine.statement import Statement, check_text, gate, makes_temporary, steers
 from livelake.engine.untrusted import Realm, guard, refuse
+from livelake.engine.written import FileRef
 from livelake.engine.zone import Zone, Zones
 
 __all__ = [

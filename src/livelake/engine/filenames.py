@@ -23,9 +23,9 @@ import duckdb
 from livelake.engine import functions
 from livelake.engine.parameters import Parameters
 from livelake.engine.quote import identifier, literal
-from livelake.engine.reading import FILE_NAME, FileRef
 from livelake.engine.session import Session
 from livelake.engine.statement import nodes
+from livelake.engine.written import FILE_NAME, FileRef
 from livelake.errors import LivelakeError
 
 _READERS: Final = ("read_", "glob", "sniff_csv", "parquet_")

@@ -11,24 +11,20 @@ be planned is ``planned=False`` with DuckDB's reason. What views and macros hide
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
-
-import msgspec
 
 from livelake.engine import functions
 from livelake.engine.moments import Present, Step, present
 from livelake.engine.statement import nodes
+from livelake.engine.written import FileRef, Written, decoded, texts
 
 Hidden = Callable[[frozenset[str], frozenset[str]], frozenset[str]]
 Obstacle = Literal["planned", "changes", "volatile", "session", "time", "files", "unknown"]
 
 _BOUND: Final = frozenset({"BOUND_FUNCTION", "BOUND_AGGREGATE", "BOUND_WINDOW"})
-FILE_NAME: Final = re.compile(r"[*?/\\]|\.(parquet|csv|tsv|json|jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
 _TEXT_FILES: Final = "it reads CSV or JSON files otherwise than by constant names, which DuckDB's plan does not show"
 _FOLDED: Final = "DuckDB cannot plan it before its parameters are known; write their values into the SQL"
 
@@ -43,14 +39,6 @@ class TableRef:
     table: str
     snapshot: int | None = None
     pinned: bool = False
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class FileRef:
-    """``path`` as written: a path, glob or URL. ``function`` is the table function that reads it."""
-
-    function: str
-    path: str
 
 
 @dataclass(frozen=True)
@@ -134,9 +122,9 @@ def reads(
     calls, it says what else may be in them (`Definitions.hidden`). ``files``: those that were taken out of the plan
     (`filenames.masked`), so that any that are in it are hidden.
     """
-    plan, written = _decoded(plan_json), _Written.of(parse_json)
+    plan, written = decoded(plan_json), Written.of(parse_json)
     if plan.get("error") or not plan.get("plans"):
-        return written.reads(planned=False, reason=_reason(plan))
+        return _unplanned(written, _reason(plan))
     bound = _Bound(heads)
     if files is not None:
         written.files, written.scanned, bound.is_masked = set(files), Counter(), True
@@ -145,7 +133,7 @@ def reads(
     # The walks that look at the shapes around now() are worth their time only where there is one.
     shown = present(plan) if bound.called & functions.TIME else _NO_TIME
     if (written.called | written.words) & functions.TIME:
-        shown = written.join(present(_decoded(parse_json), frozenset(bound.columns)), shown)
+        shown = written.join(present(decoded(parse_json), frozenset(bound.columns)), shown)
     elsewhere = (written.tables - bound.named) | (written.called - bound.called)
     if hidden is not None and elsewhere:
         bound.unknown |= hidden(frozenset(elsewhere), frozenset(bound.called))
@@ -157,22 +145,20 @@ _PLAIN: Final = frozenset(
     {"return_type", "returned_types", "arguments", "names", "column_indexes", "value", "snapshot"}
 )
 _NO_TIME: Final = Present(frozenset(), frozenset())
-# In a syntax tree whose texts need no escape, names can be told from its JSON as it stands, several times as fast as
-# by walking it. These need more than names, or an escape.
-_WALKED: Final = ("\\", '"TABLE_FUNCTION"', '"PARAMETER"', '"at_clause":{')
 
 
-def _decoded(text: str) -> dict[str, Any]:
-    """Twice as fast as `json`, which is still needed for what is no JSON: DuckDB writes infinity as a number."""
-    try:
-        return msgspec.json.decode(text)  # type: ignore[no-any-return]
-    except msgspec.DecodeError:
-        return json.loads(text)  # type: ignore[no-any-return]
-
-
-def _names_between(begin: str, end: str, text: str) -> set[str]:
-    """The names, in lower case, in a JSON text without escapes."""
-    return {rest[:at].lower() for rest in text.split(begin)[1:] if rest.startswith(end, at := rest.index('"'))}
+def _unplanned(written: Written, reason: str) -> Reads:
+    """As much as the text alone tells."""
+    return Reads(
+        files=frozenset(written.files),
+        time=frozenset((written.called | written.moments) & functions.TIME),
+        volatile=frozenset(written.called & functions.VOLATILE),
+        session=frozenset(written.called & functions.SESSION),
+        changes=frozenset(written.called & functions.CHANGING),
+        given=frozenset(written.given),
+        planned=False,
+        reason=reason,
+    )
 
 
 def _reason(plan: dict[str, Any]) -> str:
@@ -184,98 +170,6 @@ def _reason(plan: dict[str, Any]) -> str:
 
 def _shown(item: object) -> str:
     return f"{item.function}({item.path})" if isinstance(item, FileRef) else str(item)
-
-
-@dataclass
-class _Written:
-    """What the syntax tree says."""
-
-    has_parameters: bool
-    called: set[str] = field(default_factory=set)
-    words: set[str] = field(default_factory=set)  # column names without a qualifier
-    moments: set[str] = field(default_factory=set)  # words and calls inside AT clauses
-    folded: list[Any] = field(default_factory=list)  # what DuckDB may fold to a constant before it plans
-    tables: set[str] = field(default_factory=set)  # names of tables, views and CTEs
-    travelled: set[str] = field(default_factory=set)  # those with an AT clause
-    files: set[FileRef] = field(default_factory=set)
-    scanned: Counter[str] = field(default_factory=Counter)  # table functions, and how often
-    given: set[str] = field(default_factory=set)  # functions and clauses that contain a parameter
-
-    @classmethod
-    def of(cls, parse_json: str) -> _Written:
-        made = cls('"PARAMETER"' in parse_json)
-        if not any(each in parse_json for each in _WALKED):
-            made.called = _names_between('"function_name":"', '"', parse_json)
-            made.tables = _names_between('"table_name":"', '"', parse_json)
-            made.words = _names_between('"column_names":["', '"]', parse_json)
-            is_timeless = functions.TIME.isdisjoint(made.called | made.words)
-            if is_timeless and not any(map(FILE_NAME.search, made.tables)):
-                return made
-        walked = cls(made.has_parameters)
-        for node in nodes(_decoded(parse_json)):
-            walked.take(node)
-        return walked
-
-    def take(self, node: dict[str, Any]) -> None:
-        if "function_name" in node:
-            self.called.add(node["function_name"].lower())
-            if self.has_parameters and _has_parameter(node):
-                self.given.add(node["function_name"].lower())
-        if self.has_parameters and _has_parameter(node.get("at_clause")):
-            self.given.add("AT")
-        kind = node.get("type")
-        if kind == "COLUMN_REF":
-            if len(node["column_names"]) == 1:
-                self.words.add(node["column_names"][0].lower())
-        elif kind == "BASE_TABLE":
-            self._table(node)
-        elif kind == "TABLE_FUNCTION":
-            self._table_function(node)
-        elif kind == "LIMIT_MODIFIER" or kind == "LIMIT_PERCENT_MODIFIER":
-            self.folded.append(node)
-
-    def _table(self, node: dict[str, Any]) -> None:
-        self.tables.add(node["table_name"].lower())
-        if node.get("at_clause"):
-            self.travelled.add(node["table_name"].lower())
-            self.moments |= _words(node["at_clause"])
-        if not node.get("schema_name") and FILE_NAME.search(node["table_name"]):
-            self.files.add(FileRef("file", node["table_name"]))
-
-    def _table_function(self, node: dict[str, Any]) -> None:
-        arguments = node["function"].get("children") or []
-        self.folded.append(arguments)
-        name = node["function"]["function_name"].lower()
-        self.scanned[name] += 1
-        if name in functions.FILES:
-            self.files |= {FileRef(name, path) for path in _texts(arguments[:1])}
-
-    def join(self, written: Present, shown: Present) -> Present:
-        """The present as the text has it and as the plan shows it.
-
-        A step that the plan does not show was folded, or is a macro of a function's name: nothing vouches for it.
-        """
-        folded = present(self.folded)
-        hidden = {step.function for step in (written.steps | folded.steps) - shown.steps}
-        at = self.moments & functions.TIME
-        return Present(shown.steps, shown.free | written.free | folded.free | hidden | at)
-
-    def explains(self, table: str) -> bool:
-        """Whether the text itself asks for a past state of ``table``."""
-        feed = {name.removeprefix("ducklake_") for name in self.called} & functions.HISTORY
-        return bool(feed) or table.lower() in self.travelled
-
-    def reads(self, *, planned: bool, reason: str | None) -> Reads:
-        return Reads(
-            files=frozenset(self.files),
-            time=frozenset((self.called | self.moments) & functions.TIME),
-            volatile=frozenset(self.called & functions.VOLATILE),
-            session=frozenset(self.called & functions.SESSION),
-            changes=frozenset(self.called & functions.CHANGING),
-            given=frozenset(self.given),
-            planned=planned,
-            reason=reason,
-        )
 
 
 class _Bound:
@@ -310,7 +204,7 @@ class _Bound:
             self.called.add(name)
             self.ages |= name == "age" and len(node.get("children", ())) == 1
 
-    def reads(self, written: _Written, shown: Present) -> Reads:
+    def reads(self, written: Written, shown: Present) -> Reads:
         tables = {self._table(ref, is_feed, written) for ref, is_feed in self.scans}
         called = self.called | written.called
         words = (written.words & functions.SESSION_WORDS) - self.columns
@@ -360,7 +254,7 @@ class _Bound:
         elif name == "seq_scan" and data.get("table"):
             self._plain(TableRef(data["catalog"], data["schema"], data["table"]))
         elif name in functions.CATALOG:
-            self.catalogs |= set(_texts(node.get("parameters", [])[:1])) or self._unknown(name)
+            self.catalogs |= set(texts(node.get("parameters", [])[:1])) or self._unknown(name)
         elif name in functions.FILES:
             self.file_functions.add(name)
             self.files |= {FileRef(name, path) for path in data.get("files", ())}
@@ -382,7 +276,7 @@ class _Bound:
         self.unknown.add(name)
         return set()
 
-    def _table(self, ref: TableRef, is_feed: bool, written: _Written) -> TableRef:
+    def _table(self, ref: TableRef, is_feed: bool, written: Written) -> TableRef:
         head = None if self._heads is None else self._heads.get(ref.catalog)
         is_past = is_feed or (head is not None and ref.snapshot is not None and ref.snapshot != head)
         if not is_past:
@@ -400,26 +294,3 @@ def past_state(ref: TableRef) -> str:
 def _is_virtual(index: int) -> bool:
     """Whether a column is none of the table's: a compaction may change it. The last but one stands for no column."""
     return index >= 2**63 and index != 2**64 - 2
-
-
-def _words(tree: Any) -> set[str]:
-    """Unqualified words and function names below ``tree``."""
-    found: set[str] = set()
-    for node in nodes(tree):
-        if "function_name" in node:
-            found.add(node["function_name"].lower())
-        if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
-            found.add(node["column_names"][0].lower())
-    return found
-
-
-def _has_parameter(tree: Any) -> bool:
-    return any(node.get("class") == "PARAMETER" for node in nodes(tree))
-
-
-def _texts(tree: Any) -> Iterable[str]:
-    """The text constants below ``tree``."""
-    for node in nodes(tree):
-        value = node.get("value")
-        if isinstance(value, str):
-            yield value
