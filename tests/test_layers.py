@@ -31,7 +31,7 @@ DOORS = {
     "duckdb": {"engine"},
     "nanoarrow": {"engine"},
     "moka_py": {"cache/store.py"},
-    "msgspec": {"engine/reading.py", "events", "web/formats.py", "web/problems.py"},
+    "msgspec": {"engine/written.py", "events", "web/formats.py", "web/problems.py"},
     "starlette": {"web"},
     "uvicorn": {"web/serve.py"},
     "markdown_it": {"web/markdown.py"},
