@@ -96,7 +96,7 @@ class SnapshotLog:
         return int(macros) > 0, int(views) > 0  # SQLite says them as text
 
     def look_at_file(self) -> stillness.Look | None:
-        """How the catalog's file is before a transaction, for `compacted_since`; None if that would tell nothing."""
+        """How the catalog's file is before a transaction, for `moved_since`; None if that would tell nothing."""
         path = self.catalog.path
         return stillness.look(path) if path is not None and self.catalog.log is Log.SQLITE else None
 
