@@ -11,6 +11,7 @@ old instance is closed, a new one gets the extensions, the databases and the loc
 from __future__ import annotations
 
 import atexit
+import logging
 import shutil
 import tempfile
 import threading
@@ -28,12 +29,15 @@ import duckdb
 from livelake.engine import extensions
 from livelake.engine.counters import Counters, EngineStats
 from livelake.engine.door import translate
+from livelake.engine.interlude import Interlude
 from livelake.engine.interrupt import Interrupter
 from livelake.engine.limits import Caps, Forgetful
 from livelake.engine.pool import GivingUp, Pool
 from livelake.engine.quote import identifier, literal
 from livelake.engine.session import Session
 from livelake.errors import ClosedError, LivelakeError, LostError
+
+log = logging.getLogger("livelake.engine")
 
 Prepare = Callable[[Session], None]
 
@@ -42,6 +46,10 @@ _GIVEN_UP_SECONDS: Final = 1.0
 _ABANDON_SECONDS: Final = 10.0
 _REOPEN_SECONDS: Final = 1.0
 """Between two attempts to open databases anew."""
+_HELD: Final = (
+    "DuckDB gave up while transactions were open, which cannot be ended without ending the process; until then they "
+    "hold their files, and no other instance may open those: restart the process (nothing that was committed is lost)"
+)
 
 _ANSWER_SETTINGS: Final = (
     "TimeZone",
@@ -90,6 +98,7 @@ class Engine:
     ) -> None:
         self.counters = Counters()
         self.interrupter = Interrupter()
+        self.interlude = Interlude()
         self.caps = caps
         self.unkeepable: set[str] = Forgetful(1_000)
         self.generation = 0
@@ -107,6 +116,7 @@ class Engine:
         self._reopening = threading.Lock()
         self._not_before = 0.0  # when (monotonic) to try to open anew again
         self._fatal: LivelakeError | None = None
+        self._stranded = 0  # cursors of this instance that cannot be closed
         self._is_closed = False
         # DuckDB's own default is .tmp in the working directory; it makes the folder when it first spills.
         self._spill = Path(tempfile.gettempdir()) / f"livelake-{uuid4().hex}"
@@ -210,7 +220,7 @@ class Engine:
         # Closing DuckDB under a statement that does not heed its interrupt would crash: the process will do it.
         patience = _CLOSE_SECONDS if all(have_ended) else _GIVEN_UP_SECONDS
         closed = [session.close(patience) for session in sessions]
-        if all(closed):
+        if all(closed) and not self._stranded:
             with self._lock:
                 self._root.close()
         shutil.rmtree(self._spill, ignore_errors=True)
@@ -248,6 +258,11 @@ class Engine:
         with self._lock:
             self._fatal = self._fatal or error
 
+    def strand(self) -> None:
+        """A cursor cannot be closed; the instance and its files stay open with it."""
+        with self._lock:
+            self._stranded += 1
+
     # -- opening anew
 
     def _reopen(self, recover: Prepare) -> None:
@@ -262,11 +277,13 @@ class Engine:
                 root = self._new_instance(recover)
             except BaseException as error:
                 self._not_before = time.monotonic() + _REOPEN_SECONDS
+                if self._stranded and "Unique file handle conflict" in str(error):
+                    error = LostError(_HELD)
                 if isinstance(error, LivelakeError):
                     self._fatal = error  # what stands in the way now, for those who ask before the next attempt
-                raise
+                raise error from None
             with self._lock:
-                self._root, self._fatal = root, None
+                self._root, self._fatal, self._stranded = root, None, 0
                 self.generation += 1
         self.counters.count("reopened")
 
@@ -294,6 +311,11 @@ class Engine:
         lost = [session.lose(max(0.0, until - time.monotonic())) for session in sessions]
         if not all(lost):
             raise LostError(f"{self._fatal}; a query that does not heed its interrupt still holds the old instance")
+        if self._stranded:  # closing the root closes all of its cursors
+            log.warning(
+                "%s; it had %d transactions that cannot be ended in this process", self._fatal, self._stranded
+            )
+            return
         with self._lock, suppress(duckdb.Error):  # a second attempt finds it closed
             # A transaction of DuckLake that failed at its end stays with its catalog, holds the instance and with it
             # the files (seen 1 time in 5, beside a log that is polled): so each catalog is let go by itself.
@@ -339,6 +361,7 @@ class _Unprepared:
     def __init__(self, engine: Engine, root: duckdb.DuckDBPyConnection) -> None:
         self.counters = engine.counters
         self.interrupter = engine.interrupter
+        self.interlude = engine.interlude
         self.caps = engine.caps
         self.unkeepable = engine.unkeepable
         self.generation = 0
@@ -353,6 +376,9 @@ class _Unprepared:
 
     def broke(self, error: LivelakeError) -> None:
         pass  # it is raised, and the whole attempt fails
+
+    def strand(self) -> None:
+        pass  # it begins no transaction
 
 
 def _settings(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, Protocol, TypeVar
 
 import duckdb
@@ -22,12 +22,14 @@ import duckdb
 from livelake.engine.answering import UnkeepableError, answer
 from livelake.engine.counters import Counters
 from livelake.engine.door import FatalError, Interrupted, translate
+from livelake.engine.interlude import Interlude
 from livelake.engine.interrupt import Interrupter
 from livelake.engine.limits import Caps
 from livelake.engine.literals import value_literal
 from livelake.engine.parameters import Parameters, check_parameters, with_values
 from livelake.engine.quote import literal
 from livelake.engine.result import ArrowData
+from livelake.engine.stranded import put_down, rolled_back
 from livelake.errors import ClosedError, InternalError, LivelakeError, LostError, QueryError
 
 T = TypeVar("T")
@@ -58,6 +60,7 @@ class Host(Protocol):
 
     counters: Counters
     interrupter: Interrupter
+    interlude: Interlude
     caps: Caps
     unkeepable: set[str]
     """Texts whose answer no temporary table can hold; see `answering`. One that is forgotten is found again."""
@@ -80,6 +83,10 @@ class Host(Protocol):
         """Remember that the instance is dead, or one of its databases."""
         ...
 
+    def strand(self) -> None:
+        """Remember that a cursor of the instance cannot be closed, and so the instance cannot; see `stranded`."""
+        ...
+
 
 class Session:
     """One cursor. Get one from `Engine.cursor`, or as the argument of a pool's job; close what you got."""
@@ -93,6 +100,7 @@ class Session:
         self._running = False
         self._stopped = False
         self._cursor: duckdb.DuckDBPyConnection | None = None
+        self._in_transaction = False
         self._is_clean = False
         self._generation = -1
 
@@ -194,19 +202,23 @@ class Session:
         return self._run(sql, lambda cursor: cursor.extract_statements(sql), is_query=False)
 
     @contextmanager
-    def transaction(self, *, read_only: bool = False) -> Iterator[None]:
+    def transaction(self, *, read_only: bool = False, lasting: bool = False) -> Iterator[None]:
         """BEGIN, then COMMIT; ROLLBACK on any exception, an interrupt and a cancellation included.
 
-        A conflict at COMMIT raises ConflictError and leaves nothing behind.
+        A conflict at COMMIT raises ConflictError and leaves nothing behind. ``lasting``: it looks at no DuckLake and
+        at nothing that is ever replaced, so nobody need wait for its end.
         """
-        self._begin_transaction(read_only=read_only)
-        try:
-            yield
-            self._refuse_if_stopped()
-            self._raw("COMMIT")
-        except BaseException:
-            self._rollback()
-            raise
+        with nullcontext() if lasting else self._host.interlude.transaction():
+            self._begin_transaction(read_only=read_only)
+            self._in_transaction = not lasting
+            try:
+                yield
+                self._refuse_if_stopped()
+                self._raw("COMMIT")
+                self._in_transaction = False
+            except BaseException:
+                self._rollback()
+                raise
 
     @contextmanager
     def incoming(self, name: str, stream: object) -> Iterator[None]:
@@ -265,7 +277,7 @@ class Session:
         fresh = self._host.new_cursor()
         with self._gate:
             old, self._cursor = self._cursor, fresh
-        _put_down(old)
+        self._put_down(old)
         self._host.prepare_session(self)
         self._is_clean = True
 
@@ -283,7 +295,7 @@ class Session:
             with self._gate:
                 cursor, self._cursor = self._cursor, None
                 self._is_clean = False
-            _put_down(cursor)
+            self._put_down(cursor)
         finally:
             self._busy.release()
         return True
@@ -329,8 +341,15 @@ class Session:
     def _rollback(self) -> None:
         """Back to a cursor without a transaction, whatever it takes; a COMMIT that failed has none already."""
         with suppress(LivelakeError):
-            if not self._run("ROLLBACK", _has_rolled_back, interruptible=False):
+            if self._run("ROLLBACK", rolled_back, interruptible=False):
+                self._in_transaction = False
+            else:
                 self.renew()
+
+    def _put_down(self, cursor: duckdb.DuckDBPyConnection | None) -> None:
+        in_transaction, self._in_transaction = self._in_transaction, False
+        if cursor is not None and not put_down(cursor, in_transaction=in_transaction):
+            self._host.strand()
 
     def _raw(self, sql: str) -> None:
         self._run(sql, lambda cursor: cursor.execute(sql), interruptible=False)
@@ -385,20 +404,3 @@ def _rows(
 ) -> list[tuple[Any, ...]]:
     cursor.execute(statement, params or None)
     return cursor.fetchall()
-
-
-def _put_down(cursor: duckdb.DuckDBPyConnection | None) -> None:
-    """Close a cursor. A transaction that is open on it is rolled back first: left to the closing, one of a database
-    that DuckDB gave up ends the whole process (seen)."""
-    if cursor is not None:
-        with suppress(duckdb.Error):
-            cursor.execute("ROLLBACK")
-        cursor.close()
-
-
-def _has_rolled_back(cursor: duckdb.DuckDBPyConnection) -> bool:
-    try:
-        cursor.execute("ROLLBACK")
-    except duckdb.Error:
-        return False
-    return True

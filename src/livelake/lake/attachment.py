@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from livelake.engine import Engine, Session, identifier, literal
-from livelake.errors import LivelakeError, LockedError, LostError, QueryError, SourceError
+from livelake.errors import BusyError, LivelakeError, LockedError, LostError, QueryError, SourceError
 from livelake.lake.catalog import Catalog, Log, Origin, beside, metadata_of, with_setting
 from livelake.lake.credentials import PasswordFile, from_environment, printable
 from livelake.lake.forgotten import change_schema
@@ -33,6 +33,9 @@ PROBE_SECONDS = 5.0
 # A read that began just before a swap looks for the old catalog's tables just after it.
 _SWAPPED = re.compile(r'Catalog "__ducklake_metadata_.*" does not exist')
 _KEPT_COPIES = 2
+_PATIENCE = (
+    1.0  # seconds that reads are held back for, when one of them has found what DuckLake remembers to be wrong
+)
 
 # What DuckDB misses where it finds SQLite's header. We do not look for that ourselves: closing a file takes away the
 # locks that the process has on it, those of another lake among them.
@@ -166,18 +169,21 @@ class Attachment:
 
         No write may be under way.
         """
-        with self._lock:
-            if self.renewals != renewals:
-                return
-            if self.catalog.log in (Log.SQLITE, Log.POSTGRES):
-                self._swap(session)
-            elif self.catalog.log is Log.DUCKDB and not self._read_only:  # attached again, the file would be in use
+        if self.catalog.log in (Log.SQLITE, Log.POSTGRES):
+            with contextlib.suppress(BusyError), self._engine.interlude.alone(_PATIENCE), self._lock:
+                if self.renewals == renewals:
+                    self._swap(session)
+        with self._lock:  # a file of DuckDB's that is attached again would be in use
+            if self.renewals == renewals and not self._read_only:
                 self.renewals += change_schema(session, self.catalog.name, self.metadata, table)
 
-    def replace(self, path: Path, copied: Copy) -> None:
-        """Attach a newer copy of a remote catalog in place of the present one."""
+    def replace(self, path: Path, copied: Copy, patience: float) -> None:
+        """Attach a newer copy of a remote catalog in place of the present one.
+
+        Raises `BusyError` if queries run on for ``patience`` seconds, during which no other begins.
+        """
         # The cursor first: to get one may mean to open everything anew, which wants the lock.
-        with self._engine.cursor() as session, self._lock:
+        with self._engine.cursor() as session, self._engine.interlude.alone(patience), self._lock:
             before = self._target, self._options
             try:
                 self._prepare_frozen(session, path, self.catalog.target.rsplit("/", 1)[0] + "/")

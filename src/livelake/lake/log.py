@@ -63,7 +63,8 @@ class SnapshotLog:
         self._names = Names({})
         # SQLite deletes its WAL when the last reader closes the file, and DuckDB closes it after each
         # transaction: every reader would stall. Two sessions take turns, so that one always holds it open.
-        self._sessions = deque([engine.cursor(), engine.cursor()])
+        self._turns = deque(engine.cursor() for _ in range(2 if self.catalog.log is Log.SQLITE else 0))
+        self._session = engine.cursor()
         self._held = contextlib.ExitStack()
         self._read_names()
         self._read_all()
@@ -159,7 +160,7 @@ class SnapshotLog:
     def close(self) -> None:
         with contextlib.suppress(LivelakeError):
             self._held.close()
-        for session in self._sessions:
+        for session in (self._session, *self._turns):
             session.close()
 
     def _note(self, commit: Commit) -> dict[KeyExpr, int]:
@@ -189,9 +190,7 @@ class SnapshotLog:
             for schema, table in names:
                 feed = f"{identifier(self.catalog.name)}.table_changes({literal(table)}, ?, ?)"
                 try:
-                    rows = self._sessions[0].fetchall(
-                        f"SELECT count(*) FROM {feed}", [commit.snapshot, commit.snapshot]
-                    )
+                    rows = self._session.fetchall(f"SELECT count(*) FROM {feed}", [commit.snapshot, commit.snapshot])
                 except LivelakeError:  # not the table of that name any more, or another schema: be careful
                     rows = [(1,)]
                 if rows[0][0] or schema != "main":
@@ -241,7 +240,7 @@ class SnapshotLog:
 
     def _read_names(self) -> None:
         rows = self._metadata(
-            self._sessions[0],
+            self._session,
             "SELECT DISTINCT t.table_id, s.schema_name, t.table_name"
             " FROM {0}ducklake_table t JOIN {0}ducklake_schema s USING (schema_id)",
         )
@@ -249,18 +248,19 @@ class SnapshotLog:
 
     def _rows(self, since: int) -> list[tuple[int, int, str | None, str]]:
         """`_select` on a session of our own, and in its turn."""
-        next_one = self._sessions[1 if self.catalog.log is Log.SQLITE else 0]
-        next_one.refresh()  # which is where everything is opened anew, if DuckDB gave up
+        self._session.refresh()  # which is where everything is opened anew, if DuckDB gave up
         self._attachment.check_file()
-        if self.catalog.log is not Log.SQLITE:
-            return self._select(next_one, since)
+        if not self._turns:
+            return self._select(self._session, since)
+        next_one = self._turns[-1]
+        next_one.refresh()
         with contextlib.ExitStack() as beginning:
-            beginning.enter_context(next_one.transaction())
+            beginning.enter_context(next_one.transaction(lasting=True))
             rows = self._select(next_one, since)
             before, self._held = self._held, beginning.pop_all()
         with contextlib.suppress(LivelakeError):  # it read only; and everything may have been opened anew meanwhile
             before.close()
-        self._sessions.rotate()
+        self._turns.rotate()
         return rows
 
     def _select(self, session: Session, since: int) -> list[tuple[int, int, str | None, str]]:
@@ -277,7 +277,7 @@ class SnapshotLog:
         """Rows of the catalog's own tables, by the shortest way."""
         if self.catalog.log is Log.SQLITE:
             return session.fetchall(
-                f"FROM sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
+                f"FROM system.main.sqlite_query({literal(self.catalog.keeper)}, {literal(select.format(''))})"
             )
         return self._metadata(session, select)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final
 
 from livelake.clock import Clock
-from livelake.errors import LivelakeError, SourceError
+from livelake.errors import BusyError, LivelakeError, SourceError
 from livelake.lake.attachment import PROBE_SECONDS, Attachment
 
 log = logging.getLogger("livelake.lake")
@@ -27,6 +27,9 @@ _CONFIRM_AFTER: Final = 1.5
 _BLIND_INTERVALS: Final = 4
 _BLIND_AT_LEAST: Final = 2.0
 _JOIN_SECONDS: Final = 1.0
+_HOLD: Final = 0.5
+"""Seconds for which reads are held back to let those that run end; twice as long after each time in vain."""
+_HOLD_AT_MOST: Final = 60.0
 
 
 class Scout:
@@ -47,6 +50,7 @@ class Scout:
         self._seen_at = clock.monotonic()
         self._confirm_at = self._seen_at + _CONFIRM_AFTER
         self._is_lost = False
+        self._hold = _HOLD
         self._lock = threading.Lock()  # one look at a time
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -119,7 +123,13 @@ class Scout:
             path.unlink()
             self.attachment.copied = copied
         else:
-            self.attachment.replace(path, copied)
+            try:
+                self.attachment.replace(path, copied, self._hold)
+            except BusyError:
+                path.unlink()
+                self._hold = min(2 * self._hold, _HOLD_AT_MOST)
+                raise
+            self._hold = _HOLD
         self._confirm_at = self._monotonic() + _CONFIRM_AFTER
         self.changed()
         return True

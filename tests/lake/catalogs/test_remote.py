@@ -15,7 +15,7 @@ import pytest
 import livelake
 from lake.catalogs.conftest import Bench, Publisher
 from livelake.engine import Session
-from livelake.errors import QueryError, SourceError, UsageError
+from livelake.errors import BusyError, QueryError, SourceError, UsageError
 from livelake.lake.catalog import Origin, parse
 from livelake.lake.remote import HttpSource, Validator, bring, web_address
 from livelake.lake.scout import Scout
@@ -54,16 +54,23 @@ async def test_a_lake_that_is_sealed_for_strangers_still_follows_its_server(remo
 
 
 async def test_what_runs_goes_on_with_the_old_file(remote: Bench) -> None:
-    """I7: one transaction, one state; what begins after the swap reads the new one."""
+    """I7: one transaction, one state; what begins after the swap reads the new one.
+
+    The swap waits: under a transaction that looks at all databases afterwards it would end the instance.
+    """
     await remote.publisher.write(*BEGIN)
     async with remote.open() as lake:
         with lake.engine.cursor() as reader, reader.transaction():
             assert reader.fetchone("SELECT id FROM space.current_snapshot()") == (2,)
-            for n in range(3):  # more often than copies are kept
-                await remote.write(f"INSERT INTO orders SELECT range FROM range({11 + n})")
+            for n in range(3):
+                with pytest.raises(BusyError, match="queries have been running"):
+                    await remote.write(f"INSERT INTO orders SELECT range FROM range({11 + n})")
             assert reader.fetchone(COUNT) == (20,)
-            assert (await lake.query(COUNT)).rows() == [{"n": 56}]
+            assert (await lake.query(COUNT)).rows() == [{"n": 20}]
+            assert reader.fetchone("SELECT count(*) FROM system.main.duckdb_tables() WHERE database_name = 'space'")
             assert reader.fetchone("SELECT count(*) FROM people") == (1,)
+        scout(remote).look()
+        assert (await lake.query(COUNT)).rows() == [{"n": 56}]
 
 
 async def test_readers_beside_many_swaps_see_whole_states(remote: Bench) -> None:
