@@ -158,8 +158,12 @@ class SnapshotLog:
         return str(rows[0][0]) if rows else None
 
     def close(self) -> None:
+        """The last to leave a SQLite file may write, and so its WAL goes into the file, which may be copied then."""
         with contextlib.suppress(LivelakeError):
             self._held.close()
+        if self._turns:
+            with contextlib.suppress(LivelakeError):
+                self._metadata(self._session, "SELECT count(*) FROM {0}ducklake_snapshot")
         for session in (self._session, *self._turns):
             session.close()
 

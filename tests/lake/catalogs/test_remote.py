@@ -62,15 +62,13 @@ async def test_what_runs_goes_on_with_the_old_file(remote: Bench) -> None:
     async with remote.open() as lake:
         with lake.engine.cursor() as reader, reader.transaction():
             assert reader.fetchone("SELECT id FROM space.current_snapshot()") == (2,)
-            for n in range(3):
-                with pytest.raises(BusyError, match="queries have been running"):
-                    await remote.write(f"INSERT INTO orders SELECT range FROM range({11 + n})")
+            with pytest.raises(BusyError, match="queries have been running"):
+                await remote.write("INSERT INTO orders SELECT range FROM range(11)")
             assert reader.fetchone(COUNT) == (20,)
-            assert (await lake.query(COUNT)).rows() == [{"n": 20}]
             assert reader.fetchone("SELECT count(*) FROM system.main.duckdb_tables() WHERE database_name = 'space'")
             assert reader.fetchone("SELECT count(*) FROM people") == (1,)
         scout(remote).look()
-        assert (await lake.query(COUNT)).rows() == [{"n": 56}]
+        assert (await lake.query(COUNT)).rows() == [{"n": 31}]
 
 
 async def test_readers_beside_many_swaps_see_whole_states(remote: Bench) -> None:
@@ -226,6 +224,7 @@ async def test_nobody_writes_a_remote_lake_and_its_copy_is_private_and_goes(remo
 async def test_a_sqlite_catalog_may_lie_on_a_server(files: FileServer, tmp_path: Path) -> None:
     async with livelake.open(f"ducklake:sqlite:{tmp_path}/space.sqlite?data_path={files.root}/d") as lake:
         await lake.execute(BEGIN[0])
+    assert not (tmp_path / "space.sqlite-wal").exists()  # all of it is in the file
     shutil.copy(tmp_path / "space.sqlite", files.root / "space.db")
     async with livelake.open(f"ducklake:{files.url}/space.db") as lake:
         assert (await lake.query(COUNT)).rows() == [{"n": 20}]
