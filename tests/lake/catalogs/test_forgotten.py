@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -112,3 +113,31 @@ async def test_a_read_of_the_past_mends_it_by_opening_everything_anew(tmp_path: 
         assert (await lake.query(SUM, as_of=then)).rows() == [{"n": 1}]
         assert lake.engine.stats().reopened == 1
         assert (await lake.query(SUM)).rows() == [{"n": 3}]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_lake_in_sqlite_is_attached_anew_unless_something_runs(tmp_path: Path, busy: bool) -> None:
+    """Another process has flushed what is remembered here. Under a transaction a commit mends it, and the next read
+    of what is remembered of it is right as well."""
+    uri = f"ducklake:sqlite:{tmp_path}/sales.sqlite"
+    async with livelake.open(uri, poll_interval=600.0) as lake, livelake.open(uri, poll_interval=600.0) as other:
+        await lake.execute("CREATE TABLE told (n INTEGER)")
+        await lake.execute("INSERT INTO told VALUES (1)")
+        assert (await lake.query(SUM, fresh=True)).rows() == [{"n": 1}]
+        await other.execute("ALTER TABLE told ADD COLUMN more INTEGER")
+        await other.execute("INSERT INTO told VALUES (2, 0)")
+        assert (await lake.query(SUM, fresh=True)).rows() == [{"n": 3}]
+        await other.administer([FLUSH])
+        await asyncio.to_thread(lake.watcher.look)
+        head, renewals = lake.watcher.heads()["sales"], lake.attached.renewals()["sales"]
+        with contextlib.ExitStack() as running:
+            if busy:
+                session = running.enter_context(lake.engine.cursor())
+                running.enter_context(session.transaction(read_only=True))
+                session.fetchall("FROM sales.current_snapshot()")
+            assert (await lake.query(SUM, fresh=True)).rows() == [{"n": 3}]
+            if busy:  # it may go on, and look at all databases
+                session.fetchall("SELECT count(*) FROM system.main.duckdb_tables()")
+        await asyncio.to_thread(lake.watcher.look)
+        assert lake.attached.renewals()["sales"] == renewals + 1
+        assert lake.watcher.heads()["sales"] == head + busy
