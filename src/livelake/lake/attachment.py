@@ -20,10 +20,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from livelake.engine import Engine, Session, identifier, literal
-from livelake.errors import BusyError, LivelakeError, LockedError, LostError, QueryError, SourceError
+from livelake.errors import BusyError, LivelakeError, LockedError, QueryError, SourceError
 from livelake.lake.catalog import Catalog, Log, Origin, beside, metadata_of, with_setting
 from livelake.lake.credentials import PasswordFile, from_environment, printable
 from livelake.lake.forgotten import change_schema
+from livelake.lake.localfile import LocalFile
 from livelake.lake.packages import content_version, locate
 from livelake.lake.remote import Copy, EngineSource, HttpSource, Source, WithLogin, bring
 
@@ -61,7 +62,7 @@ class Attachment:
         """Of a remote catalog: what is attached."""
         self._engine = engine
         self._read_only = read_only or catalog.is_frozen
-        self._create = create
+        self._may_make = create and not self._read_only
         self._lock = threading.RLock()
         self._target = ""
         self._options: list[str] = []
@@ -71,7 +72,7 @@ class Attachment:
         self._sessions: list[Session] = []
         self._source: Source | None = None
         self._urls: list[str] = []  # for which the engine was given secrets
-        self._file: tuple[int, int] | None = None  # device and inode of a local catalog, as attached
+        self._file = LocalFile(catalog)
 
     @property
     def metadata(self) -> str:
@@ -108,11 +109,11 @@ class Attachment:
             path = locate(catalog.target, lambda: self._folder() / "package")
             self._attach_frozen(session, path, f"{path.parent}{os.sep}")
         elif catalog.log is Log.NONE:
-            self._check_path()
+            self._file.is_new(may_make=self._may_make)
             self._attach_plain(session)
         else:
-            self._attach_lake(session, is_new=self._check_path())
-        self._file = self._identify()
+            self._attach_lake(session, is_new=self._file.is_new(may_make=self._may_make))
+        self._file.attached()
 
     def restore(self, session: Session) -> None:
         """Attach to a new instance what was attached to the old one. Raises what `attach` does."""
@@ -120,18 +121,17 @@ class Attachment:
             for url in self._urls:
                 from_environment(session, url)
             if self.catalog.log is Log.NONE:
-                self._check_path()
+                self._file.is_new(may_make=self._may_make)
                 self._attach_plain(session)
             else:
-                if self.catalog.origin is Origin.LOCAL:
-                    self._check_there()
+                self._file.check_there()
                 try:
                     # An empty file is no lake, and none is made of it: what was there is missed, not begun anew.
                     session.execute(self._statement(self.generation, "CREATE_IF_NOT_EXISTS false"))
                 except (QueryError, SourceError) as error:
                     raise self._refused(error) from None
                 self._attach_keeper(session)
-            self._file = self._identify()
+            self._file.attached()
 
     def folders(self, session: Session) -> list[str]:
         """The folders and prefixes that reading this catalog takes: its data, its own file, and copies to come."""
@@ -149,13 +149,8 @@ class Attachment:
 
     def check_file(self) -> None:
         """Raise `LostError` if a local catalog's file is gone, or is another one: then all is to be opened anew."""
-        if self._file is None:
-            return
-        self._check_there()
-        if self._identify() != self._file:
-            error = LostError(
-                f"{self.catalog.uri}: the file was replaced by another one; it is opened anew, try again"
-            )
+        error = self._file.check_same()
+        if error is not None:
             self._engine.broke(error)
             raise error
 
@@ -226,17 +221,6 @@ class Attachment:
 
     # ---------------------------------------------------------------- inside
 
-    def _check_path(self) -> bool:
-        """Whether the catalog's file is to be made."""
-        path, uri = self.catalog.path, self.catalog.uri
-        if path is None or path.exists():
-            return False
-        if self._read_only or not self._create:
-            raise SourceError(f"{uri}: there is no file {path}; check the path, or create the database first")
-        if not path.parent.is_dir():
-            raise SourceError(f"{uri}: there is no folder {path.parent} to create {path.name} in")
-        return True
-
     def _attach_plain(self, session: Session) -> None:
         catalog = self.catalog
         if catalog.path is None:
@@ -293,20 +277,6 @@ class Attachment:
             session.execute(
                 f"ATTACH {literal(str(catalog.path))} AS {identifier(catalog.keeper)} (TYPE sqlite, READ_ONLY)"
             )
-
-    def _check_there(self) -> None:
-        path = self.catalog.path
-        if path is not None and not path.exists():
-            raise LostError(
-                f"{self.catalog.uri}: the file {path} is gone; put it back, reads go on by themselves then"
-            )
-
-    def _identify(self) -> tuple[int, int] | None:
-        path = self.catalog.path
-        if path is None or self.catalog.origin is not Origin.LOCAL:
-            return None
-        found = path.stat()
-        return found.st_dev, found.st_ino
 
     def _attach_frozen(self, session: Session, path: Path, base: str) -> None:
         self._engine.load_extension("ducklake")
