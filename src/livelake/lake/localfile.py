@@ -7,7 +7,7 @@ from livelake.lake.catalog import Catalog, Origin
 
 
 class LocalFile:
-    """Nothing is ever said of a catalog that has none: a server's, a package's, one in memory. Any thread may call."""
+    """Nothing is said of a catalog that has none: a server's, a package's, one in memory. Any thread may call."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._path = catalog.path if catalog.origin is Origin.LOCAL else None
