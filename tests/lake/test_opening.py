@@ -40,6 +40,8 @@ NOT_UNDERSTOOD = {
     "file:p.duckdb": r"write p\.duckdb for a DuckDB file, ducklake:p\.duckdb for a DuckLake",
     "md:foo": "md: begins no address that can be attached here",
     "mysql:foo": "mysql: begins no address that can be attached here",
+    "ducklake:sqlite:": "names no catalog",
+    "ducklake:duckdb:?data_path=here": "names no catalog",
     "ducklake:mysql:foo": "mysql: begins no address that can be attached here",
     "DuckLake:sqlite:s.sqlite": "write ducklake:sqlite:s.sqlite",
 }

@@ -100,9 +100,9 @@ def parse(uri: str, name: str | None = None) -> Catalog:
         rest, data_path = rest[: found.start()], _folder(found["path"])
     if scheme == "embedded":
         return _embedded(rest, name, uri, data_path)
-    if not rest:
-        raise UsageError(f"{uri!r} names no catalog; write for example ducklake:sqlite:sales.sqlite")
     backend, _, target = rest.partition(":")
+    if not rest or (backend in ("sqlite", "duckdb") and not target):
+        raise UsageError(f"{uri!r} names no catalog; write for example ducklake:sqlite:sales.sqlite")
     if backend == "postgres":
         dsn, password = without_password(target)
         stem = _database(dsn)
