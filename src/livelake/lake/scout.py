@@ -29,7 +29,7 @@ _BLIND_AT_LEAST: Final = 2.0
 _JOIN_SECONDS: Final = 1.0
 _HOLD: Final = 0.5
 """Seconds for which reads are held back to let those that run end; twice as long after each time in vain."""
-_HOLD_AT_MOST: Final = 60.0
+_HOLD_AT_MOST: Final = 2.0
 
 
 class Scout:
