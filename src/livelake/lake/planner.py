@@ -107,10 +107,8 @@ class Planner:
             if plan.schemas == self._schemas(pinned):
                 return plan, pinned
         self.admit(session, question)
-        # Every catalog: views and macros may lead into one that the text does not name.
-        pinned = self.pin(session, counted)
+        found, pinned = self._read(session, question, counted)
         schemas = self._schemas(pinned)
-        found = self._read(session, question, pinned)
         self.accept(question, found)
         plan = Plan(found, schemas)
         by_value = has_null(parameters) or found.given - self._engine.builtins
@@ -118,17 +116,27 @@ class Planner:
             self._plans.remember(sql, plan, untrusted=untrusted)
         return plan, pinned
 
-    def _read(self, session: Session, question: Query, pinned: Mapping[str, int]) -> Reads:
-        """What a text reads. Files that it names are taken out of the plan first, unless a macro has their name."""
+    def _read(self, session: Session, question: Query, counted: Mapping[str, int]) -> tuple[Reads, dict[str, int]]:
+        """What a text reads, and the state of every catalog: views and macros lead into some that it does not name.
+
+        Files that it names are taken out of the plan first, unless a macro has their name.
+        """
         sql, parameters = question.sql, question.parameters
-        hidden = self.hidden(session, sql, pinned)
         # Who may read no files has been refused them already.
         named = None if question.terms.untrusted else masked(session, sql, parameters, self._engine.cursor)
         if named is not None:
+            pinned = self.pin(session, counted)
             macros = self._plans.definitions(self._schemas(pinned), self._engine.builtins).macros(session)
             if not {word for macro in macros for word in macro.name} & {file.function for file in named.files}:
-                return reads(named.plan, named.tree, heads=pinned, hidden=hidden, files=named.files)
-        return reads(*session.texts(sql, parameters), heads=pinned, hidden=hidden)
+                hidden = self.hidden(session, sql, pinned)
+                return reads(named.plan, named.tree, heads=pinned, hidden=hidden, files=named.files), pinned
+        lakes = () if parameters else tuple(name for name in self._logs if name not in counted)
+        beside = ", ".join(f"(SELECT id FROM {identifier(name)}.current_snapshot())" for name in lakes)
+        plan, tree, *snapshots = session.texts(sql, parameters, beside=beside)
+        pinned = self._snapshots(session, self._logs.keys() - lakes, counted) | dict(
+            zip(lakes, snapshots, strict=True)
+        )
+        return reads(plan, tree, heads=pinned, hidden=self.hidden(session, sql, pinned)), pinned
 
     def _snapshots(self, session: Session, names: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
         """The state of each of these catalogs as this transaction sees it."""
