@@ -284,15 +284,7 @@ class AnalyticsCache:
         with the cache's lock held: it returns at once and takes no lock. When it begins to name a scope, `apply`
         that scope after; when it ceases to, before. Returns what ends the asking.
         """
-        registry = self._registry
-        with registry.lock:
-            registry.blindness = (*registry.blindness, source)
-
-        def remove() -> None:
-            with registry.lock:
-                registry.blindness = tuple(each for each in registry.blindness if each is not source)
-
-        return remove
+        return self._registry.blindness.add(source)
 
     def invalidate(self, key: Hashable) -> bool:
         """Drop the entry under ``key`` and fence its flight; True if there was either."""

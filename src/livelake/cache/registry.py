@@ -12,9 +12,10 @@ import itertools
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from livelake.cache.blindness import Blindness
 from livelake.cache.bygone import Bygone, Ended
 from livelake.cache.dependencies import Dependencies
 from livelake.cache.slot import FOREVER, NEVER, SEVERAL, Change, Group, Slot
@@ -60,7 +61,7 @@ class Registry:
         self.bytes = 0
         self.invalidations = 0
         self.applied = 0
-        self.blindness: tuple[Callable[[], Collection[KeyExpr]], ...] = ()
+        self.blindness = Blindness(self.lock)
         self.hits = itertools.count()  # `next` is atomic, and a hit takes no lock
         self.closed = False
         self.monotonic = clock.monotonic
@@ -121,12 +122,7 @@ class Registry:
 
     def is_blind(self, slot: AnySlot) -> bool:
         """Whether a change of what ``slot`` depends on may go unheard just now."""
-        return any(
-            scope.intersects(expression)
-            for source in self.blindness
-            for scope in source()
-            for expression in slot.depends_on
-        )
+        return self.blindness.covers(slot.depends_on)
 
     # ---------------------------------------------------------------- changing
 

@@ -29,6 +29,7 @@ from livelake.engine.literals import value_literal
 from livelake.engine.parameters import Parameters, check_parameters, with_values
 from livelake.engine.quote import literal
 from livelake.engine.result import ArrowData
+from livelake.engine.serialized import BOTH, PARSE, PLAN, PLAN_OF_TREE
 from livelake.engine.stranded import put_down, rolled_back
 from livelake.errors import ClosedError, InternalError, LivelakeError, LostError, QueryError
 
@@ -40,19 +41,6 @@ _TRACELESS: Final = _CHANGES | {"SELECT", "EXPLAIN"}
 """Kinds that leave nothing on the cursor: no setting, variable, temporary table or open transaction."""
 
 _CLOSE_SECONDS: Final = 30.0
-
-# Qualified: after USE of a lake, looking up an unqualified function opens a lake transaction (2 ms each).
-_PLAN: Final = "SELECT system.main.json_serialize_plan(?, optimize := false)"
-_PLAN_OF_TREE: Final = (
-    "SELECT system.main.json_serialize_plan(system.main.json_deserialize_sql(?::JSON), optimize := false)"
-)
-_PARSE: Final = "SELECT system.main.json_serialize_sql(?)"
-# Both at once, with the text in place of a parameter and without what is empty: 1.1 ms where the two take 1.7.
-_SHORT: Final = "skip_null := true, skip_empty := true, skip_default := true"
-_BOTH: Final = (
-    f"SELECT system.main.json_serialize_plan({{0}}, optimize := false, {_SHORT}),"
-    f" system.main.json_serialize_sql({{0}}, {_SHORT})"
-)
 
 
 class Host(Protocol):
@@ -162,11 +150,11 @@ class Session:
             planned = self.plan_of(tree)
             if not planned.startswith('{"error":true'):
                 return planned
-        return self._scalar(_PLAN, sql)
+        return self._scalar(PLAN, sql)
 
     def plan_of(self, tree: Any) -> str:
         """`plan` of a syntax tree."""
-        return self._scalar(_PLAN_OF_TREE, json.dumps(tree))
+        return self._scalar(PLAN_OF_TREE, json.dumps(tree))
 
     def tree(self, sql: str, params: Parameters = None) -> Any:
         """`parse`, read, with values in place of parameters. None for no SELECT, and for values without a literal."""
@@ -186,7 +174,7 @@ class Session:
         """
         if params:
             return self.plan(sql, params), self.parse(sql)
-        both = _BOTH.format(literal(sql)) + (f", * FROM {beside}" if beside else "")
+        both = BOTH.format(literal(sql)) + (f", * FROM {beside}" if beside else "")
         found = self._run(sql, lambda cursor: cursor.execute(both).fetchone())
         if found is None:
             raise InternalError(f"DuckDB gave no row for {both}")
@@ -198,7 +186,7 @@ class Session:
 
     def parse(self, sql: str) -> str:
         """The syntax tree of a SELECT as JSON text, for `reads`; an error is inside of it, not raised."""
-        return self._scalar(_PARSE, sql)
+        return self._scalar(PARSE, sql)
 
     def statements(self, sql: str) -> list[duckdb.Statement]:
         """What DuckDB's parser makes of the text (5 µs). Raises QueryError if it is no SQL."""
