@@ -34,9 +34,8 @@ PROBE_SECONDS = 5.0
 # A read that began just before a swap looks for the old catalog's tables just after it.
 _SWAPPED = re.compile(r'Catalog "__ducklake_metadata_.*" does not exist')
 _KEPT_COPIES = 2
-_PATIENCE = (
-    1.0  # seconds that reads are held back for, when one of them has found what DuckLake remembers to be wrong
-)
+# Seconds that reads are held back for, when one of them has found what DuckLake remembers to be wrong.
+_PATIENCE = 1.0
 
 # What DuckDB misses where it finds SQLite's header. We do not look for that ourselves: closing a file takes away the
 # locks that the process has on it, those of another lake among them.
@@ -169,7 +168,7 @@ class Attachment:
                 if self.renewals == renewals:
                     self._swap(session)
         with self._lock:  # a file of DuckDB's that is attached again would be in use
-            if self.renewals == renewals and not self._read_only:
+            if self.renewals == renewals and self.catalog.is_lake and not self._read_only:
                 self.renewals += change_schema(session, self.catalog.name, self.metadata, table)
 
     def replace(self, path: Path, copied: Copy, patience: float) -> None:
